@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: MIT
+"""Who competes in bench/run: how each contestant is built, started and named, and what it needs.
+
+A contestant is built on first use into build/bench/peers/. What cannot be built raises Absent with the reason, which
+the report shows. Pier's own programs are built by meson into build/bench/, not here.
+"""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BENCH = os.path.join(ROOT, "bench")
+PYTHON = "/usr/bin/python3"
+CARGO, RUSTC = "/usr/bin/cargo", "/usr/bin/rustc"
+REGISTRY = "/usr/share/cargo/registry"
+CFLAGS = ["-O2", "-std=gnu11", "-D_GNU_SOURCE=", "-Wall", "-Wextra"]
+BUILD_LIMIT_S = 300
+NEW = object()  # in a compiler's arguments: the file to write
+
+build_dir = os.path.join(ROOT, "build")  # bench/run --build sets it
+
+
+class Absent(Exception):
+    """This contestant cannot run here; the text says why."""
+
+
+def peers_dir():
+    return os.path.join(build_dir, "bench", "peers")
+
+
+def output_of(argv, default="unknown"):
+    """The first line that a command prints."""
+    try:
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+        lines = (result.stdout + result.stderr).strip().splitlines()
+        return lines[0] if result.returncode == 0 and lines else default
+    except (OSError, subprocess.TimeoutExpired):
+        return default
+
+
+def run_compiler(argv, env, cwd):
+    """Its exit code and output. It has its own process group, so that an interrupt ends its children too."""
+    process = subprocess.Popen(argv, env=dict(os.environ, **(env or {})), cwd=cwd, text=True, start_new_session=True,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        output, _ = process.communicate(timeout=BUILD_LIMIT_S)
+        return process.returncode, output
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+
+
+def compile_once(target, sources, argv, env=None, cwd=None):
+    """Builds unless target is newer than all sources; returns its path. NEW in argv is what becomes the target."""
+    path = os.path.join(peers_dir(), target)
+    if os.path.exists(path) and all(os.path.getmtime(path) >= os.path.getmtime(s) for s in sources):
+        return path
+    os.makedirs(peers_dir(), exist_ok=True)
+    print("building", os.path.relpath(path, ROOT), flush=True)
+    new = f"{path}.{os.getpid()}"
+    try:
+        code, output = run_compiler([new if a == NEW else a for a in argv], env, cwd)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise Absent(f"does not build: {e}")
+    if code != 0:
+        errors = [l for l in output.splitlines() if "error" in l] or output.splitlines() or ["no output"]
+        raise Absent(f"does not build: {errors[0].strip()}")
+    if NEW in argv:
+        os.replace(new, path)
+    os.utime(path)
+    return path
+
+
+def build_c(name, source, libraries=()):
+    compiler = shutil.which("cc")
+    if not compiler:
+        raise Absent("no C compiler (package gcc)")
+    headers = glob.glob(os.path.join(BENCH, "*.h"))
+    path = os.path.join(BENCH, source)
+    argv = [compiler, *CFLAGS, "-o", NEW, path, "-pthread", *["-l" + l for l in libraries]]
+    return compile_once(name, [path, *headers], argv)
+
+
+def build_c_with(package, library, header):
+    def build(name, source):
+        include = ["/usr/include", "/usr/local/include"]
+        if not any(os.path.exists(os.path.join(d, header)) for d in include):
+            raise Absent(f"no {header} (package {package})")
+        return build_c(name, source, [library])
+    return build
+
+
+def build_go(name, source):
+    go = shutil.which("go")
+    if not go:
+        raise Absent("no go (package golang-go)")
+    path = os.path.join(BENCH, source)
+    env = {"GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": os.path.join(peers_dir(), "go-cache")}
+    return compile_once(name, [path], [go, "build", "-o", NEW, path], env)
+
+
+def build_tokio(name, source):
+    """Debian's cargo, rustc and crates: nothing is fetched, and no other Rust on this machine is used."""
+    if not os.access(CARGO, os.X_OK) or not os.access(RUSTC, os.X_OK):
+        raise Absent("no /usr/bin/cargo and rustc (packages cargo, rustc)")
+    if not glob.glob(os.path.join(REGISTRY, "tokio-1.*")):
+        raise Absent("no tokio in /usr/share/cargo/registry (package librust-tokio-dev)")
+    crate = os.path.join(BENCH, "peers", "echo_tokio")
+    sources = [p for p in glob.glob(os.path.join(crate, "**"), recursive=True) if os.path.isfile(p)]
+    home, copy, target = (os.path.join(peers_dir(), d) for d in ("cargo-home", "cargo-crate", "cargo-target"))
+    os.makedirs(home, exist_ok=True)
+    with open(os.path.join(home, "config.toml"), "w") as f:
+        f.write(f'[source.crates-io]\nreplace-with = "debian"\n[source.debian]\ndirectory = "{REGISTRY}"\n')
+    shutil.copytree(crate, copy, dirs_exist_ok=True)  # cargo writes its lock file beside the sources
+    env = {"CARGO_HOME": home, "RUSTC": RUSTC, "CARGO_TARGET_DIR": target, "RUSTFLAGS": "", "RUSTC_WRAPPER": ""}
+    binary = os.path.join("cargo-target", "release", name)
+    return compile_once(binary, sources, [CARGO, "build", "--release", "--offline", "--bin", name], env, copy)
+
+
+def build_python(name, source, module=None):
+    if not os.access(PYTHON, os.X_OK):
+        raise Absent("no /usr/bin/python3 (package python3)")
+    if module and output_of([PYTHON, "-c", f"import {module}; print(1)"], None) is None:
+        raise Absent(f"no {module} for {PYTHON} (package python3-{module})")
+    return os.path.join(BENCH, source)
+
+
+def build_uvloop(name, source):
+    return build_python(name, source, "uvloop")
+
+
+def find_pier(name, source):
+    path = os.path.join(build_dir, source)
+    if not os.access(path, os.X_OK):
+        raise Absent(f"{os.path.relpath(path, ROOT)} is not built (./dev build)")
+    return path
+
+
+class Contestant:
+    """One program and how it is started. `floor`: a bare loop that ratios refer to. `says`: what its `listening on`
+    line must contain, or it is absent: a backend that fell back to another is not measured under the wrong name.
+
+    `argv(path, argument, workers)` is the command. The argument is the buffer's size, or where to relay to; `workers`
+    is 1 but in the workload that compares them.
+    """
+
+    def __init__(self, name, build, source, argv, *, target=None, env=None, floor=False, workers=1, says=""):
+        self.name, self.build, self.source, self.argv = name, build, source, argv
+        self.target = target or os.path.splitext(os.path.basename(source))[0]
+        self.env, self.floor, self.workers, self.says = env or {}, floor, workers, says
+        self.path = None
+
+    def prepare(self):
+        self.path = self.build(self.target, self.source)
+
+    def command(self, argument):
+        return [str(a) for a in self.argv(self.path, argument, self.workers)]
+
+    def environment(self):
+        return dict(os.environ, **self.env)
+
+
+def plain(path, argument, workers):
+    return [path, argument]
+
+
+def python(*args):
+    return lambda path, argument, workers: [PYTHON, path, *args, argument]
+
+
+def pier(model):
+    return lambda path, argument, workers: [path, "tcp://127.0.0.1:0", argument, workers, model]
+
+
+def pier_serve(path, argument, workers):
+    return [path, "serve", "tcp://127.0.0.1:0"]
+
+
+def alone(path, argument, workers):
+    return [path]
+
+
+def alone_python(path, argument, workers):
+    return [PYTHON, path]
+
+
+uv = build_c_with("libuv1-dev", "uv", "uv.h")
+event = build_c_with("libevent-dev", "event", "event2/event.h")
+uring = build_c_with("liburing-dev", "uring", "liburing.h")
+
+
+def backend(name):
+    return {"env": {"PIER_BACKEND": name}, "says": f"({name})"}
+
+
+def go_procs(count):
+    return {"GOMAXPROCS": str(count)}
+
+
+SERVERS = [
+    Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
+    Contestant("bare-uring", uring, "echo_uring.c", plain, floor=True),
+    Contestant("bare-thread", build_c, "echo_thread.c", plain),
+    Contestant("pier", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
+    Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks"), **backend("io_uring")),
+    Contestant("pier-threads", find_pier, "bench/echo_pier", pier("threads"), says="(direct)"),
+    Contestant("libuv", uv, "peers/echo_libuv.c", plain),
+    Contestant("libevent", event, "peers/echo_libevent.c", plain),
+    Contestant("tokio", build_tokio, "peers/echo_tokio", plain, target="echo_tokio"),
+    Contestant("go", build_go, "peers/echo.go", plain, target="echo_go", env=go_procs(1)),
+    Contestant("uvloop", build_uvloop, "peers/echo_uvloop.py", python("protocol")),
+    Contestant("asyncio", build_python, "peers/echo_asyncio.py", python("protocol")),
+    Contestant("asyncio-streams", build_python, "peers/echo_asyncio.py", python("streams")),
+]
+
+# `pier serve` itself: only its start is measured, against the start of the others.
+STARTUP = [Contestant("pier serve", find_pier, "cli/pier", pier_serve), *SERVERS]
+
+# The same server with one worker and with two, each allowed on both cores.
+WORKERS = [
+    Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
+    Contestant("pier-1", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
+    Contestant("pier-2", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll"), workers=2),
+    Contestant("go-1", build_go, "peers/echo.go", plain, target="echo_go", env=go_procs(1)),
+    Contestant("go-2", build_go, "peers/echo.go", plain, target="echo_go", env=go_procs(2)),
+]
+
+RELAYS = [
+    Contestant("bare-splice", build_c, "relay_splice.c", plain, floor=True),
+    Contestant("pier", find_pier, "bench/relay_pier", plain, **backend("epoll")),
+    Contestant("pier-uring", find_pier, "bench/relay_pier", plain, **backend("io_uring")),
+    Contestant("go", build_go, "peers/relay.go", plain, target="relay_go", env=go_procs(1)),
+]
+
+BACKEND = SERVERS[0]  # what the relays relay to
+
+MICRO = [
+    Contestant("pier", find_pier, "bench/micro", alone),
+    Contestant("pthread", build_c, "micro_pthread.c", alone),
+    Contestant("tokio", build_tokio, "peers/echo_tokio", alone, target="micro_tokio"),
+    Contestant("go", build_go, "peers/micro.go", alone, target="micro_go", env=go_procs(1)),
+    Contestant("asyncio", build_python, "peers/micro_asyncio.py", alone_python),
+]
+
+
+def build_load():
+    return build_c("load", "load.c")
+
+
+def versions():
+    """What the header of a report names, peer by peer."""
+    def package(name):
+        return output_of(["dpkg-query", "-W", "-f=${Version}", name])
+    status = ["git", "--no-optional-locks", "-C", ROOT, "status", "--porcelain", "--untracked-files=no"]
+    changed = " and changes" if output_of(status, "") else ""
+    tokio = [os.path.basename(p) for p in sorted(glob.glob(os.path.join(REGISTRY, "tokio-1.*")))]
+    return {
+        "pier": output_of([os.path.join(build_dir, "cli", "pier"), "--version"], "not built"),
+        "commit": output_of(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"], "none") + changed,
+        "cc": output_of(["cc", "--version"]),
+        "liburing": package("liburing-dev"),
+        "libuv": package("libuv1-dev"),
+        "libevent": package("libevent-dev"),
+        "go": output_of(["go", "version"]),
+        "tokio": (tokio or ["absent"])[-1],
+        "rustc": output_of([RUSTC, "--version"]),
+        "python": output_of([PYTHON, "--version"]),
+        "uvloop": output_of([PYTHON, "-c", "import uvloop; print(uvloop.__version__)"], "absent"),
+    }

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Micro benchmarks of the runtime: what a yield, a spawn and join, a channel message, a lock and a
+ * sleep cost. One JSON line each: `ns` is the wall time of one operation on an otherwise idle core.
+ *
+ * The names are shared with the peers' programs (peers/micro.go and others); pthread_* rows are the
+ * floor of what crosses threads. Usage: micro [NAME].
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <pier/pier.h>
+
+static int failed;
+
+static void check(int rc)
+{
+    if (rc < 0)
+        failed = rc;
+}
+
+static void report(const char *name, long count, int64_t start_ns)
+{
+    double ns = (double)(pier_now() - start_ns) / (double)count;
+    printf("{\"name\":\"%s\",\"ns\":%.2f,\"count\":%ld}\n", name, ns, count);
+    fflush(stdout);
+}
+
+/* ---- tasks ---- */
+
+static int yield_many(void *arg)
+{
+    for (long i = 0; i < *(long *)arg; i++)
+        pier_yield();
+    return 0;
+}
+
+/* Two tasks take turns, so that every yield is one switch to the other. */
+static void bench_yield(void)
+{
+    long each = 2000000;
+    struct pier_scope s;
+    pier_scope_open(&s, 0);
+    int64_t start_ns = pier_now();
+    pier_spawn(&s, yield_many, &each);
+    pier_spawn(&s, yield_many, &each);
+    check(pier_scope_join(&s));
+    report("yield", 2 * each, start_ns);
+}
+
+static int nothing(void *arg)
+{
+    return 0;
+}
+
+/* Runs inside an outer scope, so that the loop is made once and not per spawn. */
+static int spawn_one_by_one(void *arg)
+{
+    for (long i = 0; i < *(long *)arg; i++) {
+        struct pier_scope s;
+        pier_scope_open(&s, 0);
+        pier_spawn(&s, nothing, NULL);
+        check(pier_scope_join(&s));
+    }
+    return 0;
+}
+
+static int spawn_by_thousands(void *arg)
+{
+    for (long i = 0; i < *(long *)arg; i += 1000) {
+        struct pier_scope s;
+        pier_scope_open(&s, 0);
+        for (int k = 0; k < 1000; k++)
+            pier_spawn(&s, nothing, NULL);
+        check(pier_scope_join(&s));
+    }
+    return 0;
+}
+
+static void run_task(const char *name, pier_task_fn fn, long count)
+{
+    struct pier_scope s;
+    pier_scope_open(&s, 0);
+    int64_t start_ns = pier_now();
+    pier_spawn(&s, fn, &count);
+    check(pier_scope_join(&s));
+    report(name, count, start_ns);
+}
+
+static void bench_spawn_join(void)
+{
+    run_task("spawn_join", spawn_one_by_one, 1000000);
+}
+
+static void bench_spawn_join_batch(void)
+{
+    run_task("spawn_join_batch", spawn_by_thousands, 1000000);
+}
+
+static int sleep_many(void *arg)
+{
+    for (long i = 0; i < *(long *)arg; i++)
+        check(pier_sleep(100000));
+    return 0;
+}
+
+static void bench_sleep(void)
+{
+    run_task("sleep_100us", sleep_many, 200);
+}
+
+/* ---- channels and locks ---- */
+
+struct stream {
+    struct pier_chan ch;
+    long count;
+};
+
+static int send_many(void *arg)
+{
+    struct stream *t = arg;
+    for (int64_t i = 0; i < t->count; i++)
+        check(pier_chan_send(&t->ch, &i));
+    pier_chan_close(&t->ch);
+    return 0;
+}
+
+static int receive_many(void *arg)
+{
+    struct stream *t = arg;
+    int64_t value = 0, expected = 0;
+    while (pier_chan_recv(&t->ch, &value) > 0)
+        if (value != expected++)
+            failed = -1;
+    if (expected != t->count)
+        failed = -1;
+    return 0;
+}
+
+static void bench_chan(const char *name, size_t cap)
+{
+    struct stream t = { .count = 2000000 };
+    struct pier_scope s;
+    check(pier_chan_init(&t.ch, sizeof(int64_t), cap, PIER_LOCAL));
+    pier_scope_open(&s, 0);
+    int64_t start_ns = pier_now();
+    pier_spawn(&s, send_many, &t);
+    pier_spawn(&s, receive_many, &t);
+    check(pier_scope_join(&s));
+    report(name, t.count, start_ns);
+    pier_chan_fini(&t.ch);
+}
+
+static void bench_chan_buffered(void)
+{
+    bench_chan("chan_buffered", 64);
+}
+
+static void bench_chan_one(void)
+{
+    bench_chan("chan_one", 1);
+}
+
+static void *send_from_thread(void *arg)
+{
+    send_many(arg);
+    return NULL;
+}
+
+/* The harness pins this process to one core; two threads are to have two. */
+static void use_all_cores(void)
+{
+    cpu_set_t cores;
+    memset(&cores, 0xff, sizeof cores);
+    sched_setaffinity(0, sizeof cores, &cores);
+}
+
+/* A thread sends, the calling thread receives. The last benchmark, as it unpins the process. */
+static void bench_chan_threads(void)
+{
+    use_all_cores();
+    struct stream t = { .count = 300000 };
+    pthread_t thread;
+    check(pier_chan_init(&t.ch, sizeof(int64_t), 64, 0));
+    int64_t start_ns = pier_now();
+    if (pthread_create(&thread, NULL, send_from_thread, &t) != 0) {
+        failed = -1;
+        return;
+    }
+    receive_many(&t);
+    pthread_join(thread, NULL);
+    report("chan_threads", t.count, start_ns);
+    pier_chan_fini(&t.ch);
+}
+
+static void bench_mutex_flags(const char *name, int flags)
+{
+    long count = 10000000;
+    struct pier_mutex m;
+    pier_mutex_init(&m, flags);
+    int64_t start_ns = pier_now();
+    for (long i = 0; i < count; i++) {
+        check(pier_mutex_lock(&m));
+        pier_mutex_unlock(&m);
+    }
+    report(name, count, start_ns);
+    pier_mutex_fini(&m);
+}
+
+static void bench_mutex(void)
+{
+    bench_mutex_flags("mutex_uncontended", 0);
+}
+
+static void bench_mutex_local(void)
+{
+    bench_mutex_flags("mutex_local", PIER_LOCAL);
+}
+
+/* ---- the table ---- */
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} benches[] = {
+    { "yield", bench_yield },
+    { "spawn_join", bench_spawn_join },
+    { "spawn_join_batch", bench_spawn_join_batch },
+    { "chan_buffered", bench_chan_buffered },
+    { "chan_one", bench_chan_one },
+    { "mutex_uncontended", bench_mutex },
+    { "mutex_local", bench_mutex_local },
+    { "sleep_100us", bench_sleep },
+    { "chan_threads", bench_chan_threads },
+};
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; i < sizeof benches / sizeof *benches && failed == 0; i++)
+        if (argc < 2 || strcmp(argv[1], benches[i].name) == 0)
+            benches[i].run();
+    return failed ? pier_fail("micro") : 0;
+}

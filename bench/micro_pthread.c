@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The floor of what crosses threads, under the names of micro.c: pthread mutex, and a queue of 64
+ * elements from a mutex and two condition variables. One JSON line each.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define QUEUE_CAP 64
+#define MESSAGE_COUNT 300000
+#define LOCK_COUNT 10000000
+#define SLEEP_COUNT 200
+#define THREAD_COUNT 5000
+
+struct queue {
+    pthread_mutex_t mutex;
+    pthread_cond_t filled, drained;
+    int64_t ring[QUEUE_CAP];
+    int head, count;
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static void report(const char *name, int count, int64_t start_ns)
+{
+    printf("{\"name\":\"%s\",\"ns\":%.2f,\"count\":%d}\n", name,
+           (double)(now_ns() - start_ns) / count, count);
+    fflush(stdout);
+}
+
+static void put(struct queue *q, int64_t value)
+{
+    pthread_mutex_lock(&q->mutex);
+    while (q->count == QUEUE_CAP)
+        pthread_cond_wait(&q->drained, &q->mutex);
+    q->ring[(q->head + q->count++) % QUEUE_CAP] = value;
+    pthread_cond_signal(&q->filled);
+    pthread_mutex_unlock(&q->mutex);
+}
+
+static int64_t get(struct queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    while (q->count == 0)
+        pthread_cond_wait(&q->filled, &q->mutex);
+    int64_t value = q->ring[q->head];
+    q->head = (q->head + 1) % QUEUE_CAP;
+    q->count--;
+    pthread_cond_signal(&q->drained);
+    pthread_mutex_unlock(&q->mutex);
+    return value;
+}
+
+static void *send_many(void *arg)
+{
+    for (int64_t i = 0; i < MESSAGE_COUNT; i++)
+        put(arg, i);
+    return NULL;
+}
+
+/* On all cores, as in micro.c. The last benchmark, as it unpins the process. */
+static int bench_chan_threads(void)
+{
+    cpu_set_t cores;
+    memset(&cores, 0xff, sizeof cores);
+    sched_setaffinity(0, sizeof cores, &cores);
+    struct queue q = { .mutex = PTHREAD_MUTEX_INITIALIZER,
+                       .filled = PTHREAD_COND_INITIALIZER,
+                       .drained = PTHREAD_COND_INITIALIZER };
+    pthread_t thread;
+    int64_t start_ns = now_ns();
+    if (pthread_create(&thread, NULL, send_many, &q) != 0)
+        return 1;
+    for (int64_t i = 0; i < MESSAGE_COUNT; i++)
+        if (get(&q) != i)
+            return 1;
+    pthread_join(thread, NULL);
+    report("chan_threads", MESSAGE_COUNT, start_ns);
+    return 0;
+}
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+static int bench_spawn_join(void)
+{
+    int64_t start_ns = now_ns();
+    for (int i = 0; i < THREAD_COUNT; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, nothing, NULL) != 0)
+            return 1;
+        pthread_join(thread, NULL);
+    }
+    report("spawn_join", THREAD_COUNT, start_ns);
+    return 0;
+}
+
+int main(void)
+{
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    int rc = bench_spawn_join();
+    int64_t start_ns = now_ns();
+    for (int i = 0; i < LOCK_COUNT; i++) {
+        pthread_mutex_lock(&mutex);
+        pthread_mutex_unlock(&mutex);
+    }
+    report("mutex_uncontended", LOCK_COUNT, start_ns);
+    start_ns = now_ns();
+    for (int i = 0; i < SLEEP_COUNT; i++)
+        nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+    report("sleep_100us", SLEEP_COUNT, start_ns);
+    return rc + bench_chan_threads();
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * send.c - `pier send`: messages to a server, one after the other, and its reply to each.
+ *
+ * A reply is one read, as a message is one write. It is printed as it came, on a line of its own.
+ */
+#include "verb.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The longest reply that is one read. */
+enum { REPLY_BYTES = 65536 };
+
+static struct {
+    bool greeting;
+    int64_t timeout;
+} given = { .timeout = 5 * PIER_SECOND };
+
+/* One read, printed. 1; 0 when the peer has closed; a negative code. */
+static int print_reply(struct pier_conn *c)
+{
+    static char reply[REPLY_BYTES + 1];
+    ssize_t n = pier_read_text(c, reply, sizeof reply);
+    if (n <= 0)
+        return (int)n;
+    fwrite(reply, 1, (size_t)n, stdout);
+    if (reply[n - 1] != '\n')
+        putchar('\n');
+    if (fflush(stdout) != 0)
+        return pier_error_set(-errno, "write standard output");
+    return 1;
+}
+
+/* Sends the message, if any, and prints the reply, all within --timeout. As print_reply(). */
+static int exchange(struct pier_conn *c, const char *message)
+{
+    PIER_SCOPE(limit, pier_after(given.timeout));
+    if (message != NULL) {
+        ssize_t n = pier_puts(c, message);
+        if (n < 0)
+            return (int)n;
+    }
+    return print_reply(c);
+}
+
+/* Returns the exit code. */
+static int converse(struct pier_conn *c, const char *url, int count, char **messages)
+{
+    int rc = given.greeting ? exchange(c, NULL) : 1;
+    int sent = 0;
+    while (rc > 0 && sent < count)
+        rc = exchange(c, messages[sent++]);
+    if (rc < 0)
+        return pier_fail("pier");
+    if (rc > 0 || (sent == count && sent > 0)) /* a peer may leave the last word to us */
+        return EXIT_OK;
+    fprintf(stderr, "pier: %s: closed without a reply\n", url);
+    return EXIT_FAILED;
+}
+
+static int run_send(int count, char **operands)
+{
+    if (count == 1 && !given.greeting)
+        return usage_error(&verb_send, "send needs a MESSAGE, or --greeting");
+    signal(SIGPIPE, SIG_IGN); /* an output that is closed is an error with a text */
+    const char *url = operands[0];
+    const struct pier_dial_opts limits = { .connect_timeout_ms = duration_ms(given.timeout) };
+    struct pier_conn *c = pier_dial(url, &limits);
+    if (c == NULL)
+        return pier_fail("pier");
+    int code = converse(c, url, count - 1, operands + 1);
+    pier_close(c);
+    return code;
+}
+
+static const struct verb_option options[] = {
+    { "greeting", OPTION_FLAG, &given.greeting,
+      .help = "first print what the server says by itself" },
+    { "timeout", OPTION_DURATION, &given.timeout, .value = "D", .min = PIER_MILLISECOND,
+      .help = "the longest wait for the connection, and for each reply (default 5s)" },
+    { 0 },
+};
+
+static const struct verb_example examples[] = {
+    { "pier send tcp://localhost:8888 hello time exit", "three messages, three replies" },
+    { "pier send --greeting tcp://localhost:9999 Michael exit", "read the welcome first" },
+    { 0 },
+};
+
+const struct verb verb_send = {
+    .name = "send",
+    .summary = "send messages to a server and print its replies",
+    .operands = "URL [MESSAGE...]",
+    .min_operands = 1,
+    .max_operands = -1,
+    .options = options,
+    .examples = examples,
+    .run = run_send,
+};

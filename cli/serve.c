@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * serve.c - `pier serve`: the options, the server, and the lines that say where it listens.
+ *
+ * What it does with a connection is in handlers.c, chat.c and relay.c.
+ */
+#include "service.h"
+#include "verb.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define DEFAULT_URL "tcp://127.0.0.1:8888"
+
+enum { DEFAULT_IDLE_MS = 300000, DEFAULT_MAX_LINE = 1 << 20, MOST_WORKERS = 1024 };
+
+/* ---- the options ---- */
+
+/* What a client meets. The handlers come first, in the order of their names below. */
+enum { SERVICE_MESSAGE = 1, SERVICE_REPLY = 6, SERVICE_EXEC };
+
+static const struct {
+    const char *name;
+    int (*run)(struct pier_conn *c, const struct service *service);
+    bool has_messages;
+} services[] = {
+    { "echo", handle_echo, false },
+    { "message", handle_message, true },
+    { "hello", handle_hello, true },
+    { "chat", handle_chat, true },
+    { "discard", handle_discard, false },
+    { "time", handle_time, false },
+    [SERVICE_REPLY] = { "reply", handle_reply, true },
+    [SERVICE_EXEC] = { "exec", handle_exec, false },
+};
+
+static const char *const handler_names[] = {
+    "echo", "message", "hello", "chat", "discard", "time", NULL,
+};
+
+static const char *const model_names[] = {
+    [PIER_TASKS] = "tasks",
+    [PIER_THREADS] = "threads",
+    [PIER_PROCESSES] = "processes",
+    [PIER_PREFORK] = "prefork",
+    NULL,
+};
+
+static struct {
+    int handler, model, verbosity;
+    const char *reply, *exec;
+    bool once, lines, json;
+    int64_t max_line, workers, max_conns, idle_timeout;
+} given = { .handler = -1, .max_line = -1, .idle_timeout = -1 };
+
+static const struct verb_option options[] = {
+    { "handler", OPTION_CHOICE, &given.handler, .value = "NAME", .choices = handler_names,
+      .help = "what a client meets: echo, message (default), hello, chat, discard or time" },
+    { "reply", OPTION_TEXT, &given.reply, .value = "TEXT",
+      .help = "answer each message with TEXT, in which %m is the message and %% a percent sign" },
+    { "once", OPTION_FLAG, &given.once, .help = "with --reply: close after the first reply" },
+    { "exec", OPTION_TEXT, &given.exec, .value = "CMD",
+      .help = "run CMD by sh -c for each client, its standard input and output the connection" },
+    { "lines", OPTION_FLAG, &given.lines,
+      .help = "a message is a line, not one read; each reply ends with a newline" },
+    { "max-line", OPTION_SIZE, &given.max_line, .value = "SIZE", .min = 1,
+      .help = "with --lines: the longest line (default 1M)" },
+    { "model", OPTION_CHOICE, &given.model, .value = "NAME", .choices = model_names,
+      .help = "serve clients in tasks (default) or threads" },
+    { "workers", OPTION_COUNT, &given.workers, .value = "N", .min = 1, .max = MOST_WORKERS,
+      .help = "event loops that run the tasks (default: one a processor)" },
+    { "max-conns", OPTION_COUNT, &given.max_conns, .value = "N", .min = 1,
+      .help = "clients at once; others wait for their turn (default 10000)" },
+    { "idle-timeout", OPTION_DURATION, &given.idle_timeout, .value = "D",
+      .help = "close a connection that is silent for so long (default 5m; 0: never)" },
+    { "json", OPTION_FLAG, &given.json,
+      .help = "say where it listens in JSON lines on standard output, and log in JSON" },
+    { "verbose", OPTION_REPEAT, &given.verbosity, .letter = 'v',
+      .help = "log each connect, message and disconnect; -vv: the bytes as well" },
+    { 0 },
+};
+
+static const struct verb_example examples[] = {
+    { "pier serve", "answer on tcp://127.0.0.1:8888; try it with: pier connect tcp://:8888" },
+    { "pier serve tcp://:7000 unix:///run/echo.sock --handler echo -v",
+      "echo on every address and on a Unix socket, and log who says what" },
+    { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
+    { "pier serve --exec 'tr a-z A-Z' --max-conns 100", "make a network service of a filter" },
+    { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
+    { 0 },
+};
+
+static int which_service(void)
+{
+    if (given.exec != NULL)
+        return SERVICE_EXEC;
+    if (given.reply != NULL)
+        return SERVICE_REPLY;
+    return given.handler < 0 ? SERVICE_MESSAGE : given.handler;
+}
+
+/* Whether the options go together: 0, or the usage error's exit code. */
+static int check_options(void)
+{
+    if ((given.handler >= 0) + (given.reply != NULL) + (given.exec != NULL) > 1)
+        return usage_error(&verb_serve, "--handler, --reply and --exec exclude each other");
+    if (given.once && given.reply == NULL)
+        return usage_error(&verb_serve, "--once needs --reply");
+    if (given.lines && !services[which_service()].has_messages)
+        return usage_error(&verb_serve, "--lines is for message, hello, chat and --reply");
+    if (given.max_line >= 0 && !given.lines)
+        return usage_error(&verb_serve, "--max-line needs --lines");
+    if (given.model > PIER_THREADS)
+        return usage_error(&verb_serve, "--model %s: not yet", model_names[given.model]);
+    return 0;
+}
+
+static int idle_timeout_ms(void)
+{
+    if (given.idle_timeout < 0)
+        return DEFAULT_IDLE_MS;
+    return given.idle_timeout == 0 ? PIER_NO_TIMEOUT : duration_ms(given.idle_timeout);
+}
+
+/* Makes of the options what all connections are given. 0, or a usage error's exit code. */
+static int choose_service(struct service *service)
+{
+    *service = (struct service){
+        .name = services[which_service()].name,
+        .run = services[which_service()].run,
+        .lines = given.lines,
+        .max_line = given.max_line < 0 ? DEFAULT_MAX_LINE : (size_t)given.max_line,
+        .once = given.once,
+        .command = given.exec,
+        .idle_timeout_ms = idle_timeout_ms(),
+    };
+    int rc = given.reply != NULL ? reply_parse(&service->reply, given.reply) : 0;
+    if (rc == -E2BIG)
+        return usage_error(&verb_serve, "--reply: more than %d pieces", REPLY_PIECES);
+    if (rc < 0)
+        return usage_error(&verb_serve,
+                           "--reply: a percent sign is written %%%%; %%m is the message");
+    return 0;
+}
+
+/* ---- the process ---- */
+
+/* A server needs what it may have; programs that it starts get it as well. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void on_signal(int number)
+{
+    _exit(EXIT_INTERRUPTED);
+}
+
+/* What stands before the server runs, and after the first signal has stopped it. */
+static void exit_when_signalled(void)
+{
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void *dump_tasks_when_asked(void *arg)
+{
+    for (int number; sigwait(arg, &number) == 0;)
+        pier_task_dump(stderr);
+    return NULL;
+}
+
+/* SIGUSR1 is blocked everywhere, so that only the thread that waits for it has it. */
+static void watch_for_dumps(void)
+{
+    static sigset_t usr1;
+    sigemptyset(&usr1);
+    sigaddset(&usr1, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &usr1, NULL);
+    pthread_t thread;
+    int error = pthread_create(&thread, NULL, dump_tasks_when_asked, &usr1);
+    if (error == 0)
+        pthread_detach(thread);
+    else
+        pier_log(PIER_LOG_WARN, "no task dumps", pier_str("cause", pier_strerror(-error)));
+}
+
+/* ---- the server ---- */
+
+static int serve_connection(struct pier_conn *c, void *arg)
+{
+    const struct service *service = arg;
+    trace_connect(c);
+    int end = service->run(c, service);
+    trace_disconnect(c, end);
+    return end < 0 ? end : 0;
+}
+
+static int add_endpoints(struct pier_server *server, struct service *service, int count,
+                         char **urls)
+{
+    int rc = 0;
+    for (int i = 0; i < count && rc == 0; i++)
+        rc = pier_server_add(server, urls[i], serve_connection, service);
+    if (count == 0)
+        rc = pier_server_add_inherited(server, serve_connection, service);
+    if (count == 0 && rc == 0)
+        rc = pier_server_add(server, DEFAULT_URL, serve_connection, service);
+    return rc;
+}
+
+static void say_json(const char *url, const char *handler, const char *backend)
+{
+    char buf[256];
+    struct pier_json w;
+    pier_json_init(&w, buf, sizeof buf, output_json, NULL);
+    pier_json_object(&w);
+    pier_json_key(&w, "event");
+    pier_json_str(&w, "listening");
+    pier_json_key(&w, "url");
+    pier_json_str(&w, url);
+    pier_json_key(&w, "handler");
+    pier_json_str(&w, handler);
+    pier_json_key(&w, "model");
+    pier_json_str(&w, model_names[given.model]);
+    pier_json_key(&w, "backend");
+    pier_json_str(&w, backend);
+    pier_json_close(&w);
+    pier_json_raw(&w, "\n", 1);
+    pier_json_end(&w);
+}
+
+/* A line for each endpoint, on standard error or, as JSON, on standard output. */
+static int say_where(const struct pier_server *server, const struct service *service)
+{
+    const char *backend = given.model == PIER_TASKS ? pier_backend(NULL) : "direct";
+    for (int i = 0; i < pier_server_count(server); i++) {
+        const char *url = pier_server_url(server, i);
+        if (given.json)
+            say_json(url, service->name, backend);
+        else
+            fprintf(stderr, "listening on %s (%s, %s, %s)\n", url, service->name,
+                    model_names[given.model], backend);
+    }
+    return output_finish();
+}
+
+/* The exit code of a failure to listen: 2 for a URL that is none, 3 for an unknown name, else 1. */
+static int fail_to_listen(void)
+{
+    int code = pier_fail("pier");
+    return code == 2 || code == 3 ? code : EXIT_FAILED;
+}
+
+static int serve(struct pier_server *server, struct service *service, int count, char **urls)
+{
+    if (add_endpoints(server, service, count, urls) < 0 || pier_server_listen(server) < 0)
+        return fail_to_listen();
+    int code = say_where(server, service);
+    if (code != EXIT_OK)
+        return code;
+    return pier_server_run(server) < 0 ? pier_fail("pier") : EXIT_OK;
+}
+
+static int run_serve(int count, char **urls)
+{
+    static struct service service;
+    int code = check_options();
+    if (code == 0)
+        code = choose_service(&service);
+    if (code != 0)
+        return code;
+    if (given.json)
+        pier_log_set(pier_log_json, NULL);
+    trace_set(given.verbosity);
+    raise_descriptor_limit();
+    exit_when_signalled();
+    watch_for_dumps();
+
+    struct pier_server *server = pier_server_new(&(struct pier_serve_opts){
+        .model = (enum pier_model)given.model,
+        .workers = (int)given.workers,
+        .max_conns = (int)given.max_conns,
+        .read_timeout_ms = service.idle_timeout_ms,
+    });
+    code = server != NULL ? serve(server, &service, count, urls) : pier_fail("pier");
+    pier_server_free(server);
+    return code;
+}
+
+const struct verb verb_serve = {
+    .name = "serve",
+    .summary = "serve clients until SIGINT or SIGTERM",
+    .operands = "[URL...]",
+    .max_operands = -1,
+    .details = "A URL is tcp://HOST:PORT, unix:///PATH or unix://@NAME; without one it is "
+               "tcp://127.0.0.1:8888, or the sockets that a service manager passes on.",
+    .options = options,
+    .examples = examples,
+    .run = run_serve,
+};

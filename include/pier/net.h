@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pier/net.h - connections and servers over endpoint URLs.
+ *
+ * Endpoints: "tcp://host:port" (IPv4, name, "[IPv6]"; port 0 when listening means any free one; an
+ * empty host is every address when listening and localhost when dialling), "unix:///path",
+ * "unix://@abstract".
+ *
+ * Every call accepts the NULL of a failed constructor and then returns that failure's code.
+ * Connection errors are sticky: after a failed write, later writes, and reads that would wait,
+ * return the same code; so short programs check once, at the end. Time-outs and cancellations are
+ * not sticky, and lose no byte. One task may read while another writes; a second reader or writer
+ * gets -EBUSY.
+ */
+#ifndef PIER_NET_H
+#define PIER_NET_H
+
+#include <pier/base.h>
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A connection: a stream of bytes each way. */
+struct pier_conn;
+
+/* ---- options ---- */
+
+/* For the *_ms options below: 0 is the default, this is no limit. */
+enum { PIER_NO_TIMEOUT = -1 };
+
+/* Socket options; zero is the default everywhere. */
+struct pier_sock_opts {
+    bool delay;        /* leave Nagle's algorithm on (default: TCP_NODELAY) */
+    bool no_keepalive; /* default: SO_KEEPALIVE, first probe after 60 s, then every 10 s, 6 times */
+    int user_timeout_ms; /* TCP_USER_TIMEOUT; default 120,000; PIER_NO_TIMEOUT: the system's */
+    int send_buffer, recv_buffer;   /* bytes; default: the system's own tuning */
+    bool reuseport;                 /* SO_REUSEPORT on listeners */
+    const char *congestion_control; /* "cubic", "bbr"…; default: the system's */
+};
+
+struct pier_dial_opts {
+    int connect_timeout_ms; /* resolving and connecting together; default 10,000 */
+    int read_timeout_ms;    /* waiting for bytes in one read; default 300,000 */
+    int write_timeout_ms;   /* without progress in a write; default 30,000 */
+    struct pier_sock_opts sock;
+};
+
+/* ---- connections ---- */
+
+/* Connects. A name's addresses are tried by Happy Eyeballs (RFC 8305). Returns the connection,
+ * which the caller closes with pier_close(), or NULL: then pier_error() says why. Waits. */
+PIER_API struct pier_conn *pier_dial(const char *url, const struct pier_dial_opts *opts);
+
+/* Takes over a connected stream socket or both ends of a pipe-like descriptor (it is made
+ * non-blocking), which pier_close() then closes. Returns NULL on failure, and fd stays the
+ * caller's. */
+PIER_API struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts);
+
+/* Both ends of a new connection within the process (a socket pair). 0 or a negative code. */
+PIER_API int pier_conn_pair(struct pier_conn *ends[2]);
+
+/* Runs "sh -c command" in a process group of its own, as a connection: its standard input and
+ * output are the other end; standard error stays. pier_close() closes that end, gives the child one
+ * second, then kills its group; it always reaps it. NULL on failure. */
+PIER_API struct pier_conn *pier_exec(const char *command);
+
+/* The child's end, as waitpid(2) reports it: waits for it, at most until deadline_ns (0: no limit
+ * of its own). 0 or a negative code; -EINVAL when the connection is no child. */
+PIER_API int pier_exec_wait(struct pier_conn *c, int *status, int64_t deadline_ns);
+
+/* Ends the connection and frees it: what was written is still delivered by the kernel, what was not
+ * read is lost. NULL is fine. Never fails. A connection that a server gave to its handler is closed
+ * early by this; it need not be. */
+PIER_API void pier_close(struct pier_conn *c);
+
+/* Time-outs for progress: a read that gets nothing, a write that passes nothing on, for so long
+ * ends with -ETIMEDOUT. 0 keeps the present one, PIER_NO_TIMEOUT removes it. Totals are a scope's
+ * deadline. 0 or a negative code. */
+PIER_API int pier_set_timeouts(struct pier_conn *c, int read_ms, int write_ms);
+
+/* One read: waits until there is something and returns how many bytes (1 to cap); 0 at the end of
+ * input; a negative code. */
+PIER_API ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap);
+
+/* One read of text: as pier_read() with room for cap - 1 bytes, and buf always ends with NUL (on
+ * failure it is ""). When a stream's read ends within a UTF-8 character, only the cut bytes wait
+ * for the rest: at most 200 ms or until the end of input, then they are passed on as they are.
+ * Never returns 0 but at the end of input. cap must be at least 8. */
+PIER_API ssize_t pier_read_text(struct pier_conn *c, char *buf, size_t cap);
+
+/* Exactly len bytes: len; 0 when input ended before the first; -EPIPE when it ended in between; a
+ * negative code. What had arrived when a time-out or cancellation ends the call is there for the
+ * next read. */
+PIER_API ssize_t pier_read_exact(struct pier_conn *c, void *buf, size_t len);
+
+/* One line without its end (LF or CRLF), NUL-terminated: its length, which may be 0, so the end of
+ * input is -ENODATA. A last line without an end counts. A line longer than cap - 1 is -EMSGSIZE and
+ * stays unread. */
+PIER_API ssize_t pier_read_line(struct pier_conn *c, char *buf, size_t cap);
+
+/* Everything up to and including delim (len bytes, at least 1), not NUL-terminated: the count; 0 at
+ * the end of input (-EPIPE after some bytes, which stay unread); -EMSGSIZE when cap bytes have come
+ * without it. */
+PIER_API ssize_t pier_read_until(struct pier_conn *c, void *buf, size_t cap, const void *delim,
+                                 size_t len);
+
+/* Writes all or fails; waits while the peer is slow, within the write time-out. Returns len or a
+ * negative code. */
+PIER_API ssize_t pier_write(struct pier_conn *c, const void *bytes, size_t len);
+
+/* The same for several pieces (at most 64, else -EINVAL), in one system call where it can be.
+ * Returns the sum. */
+PIER_API ssize_t pier_writev(struct pier_conn *c, const struct iovec *pieces, int count);
+
+/* The same for a C string, without adding anything; and for a formatted text (of at most 1 MiB).
+ * Return the bytes written. */
+PIER_API ssize_t pier_puts(struct pier_conn *c, const char *text);
+PIER_API ssize_t pier_printf(struct pier_conn *c, const char *fmt, ...) PIER_PRINTF(2, 3);
+PIER_API ssize_t pier_vprintf(struct pier_conn *c, const char *fmt, va_list args) PIER_PRINTF(2, 0);
+
+/* Tells the peer that nothing more will be written (half-close); reading goes on. 0 or a negative
+ * code. Does not wait on plain streams. */
+PIER_API int pier_shutdown_write(struct pier_conn *c);
+
+/* Relays both ways until both have ended (the end of one is passed on as a half-close) or one
+ * fails; splices in the kernel where it helps. Both stay the caller's. Each way's bytes, if asked
+ * (counts NULL or two: a to b, b to a). 0 or a negative code. */
+PIER_API int pier_copy(struct pier_conn *a, struct pier_conn *b, int64_t counts[2]);
+
+/* The addresses: "127.0.0.1:5555", "[::1]:5555", a path, "@name", "unix" where a Unix socket has
+ * none. Valid until the connection is closed; "?" where it cannot be had. */
+PIER_API const char *pier_peer(struct pier_conn *c);
+PIER_API const char *pier_local(struct pier_conn *c);
+
+/* The descriptor, for getsockopt(2) and its like; stays the connection's. Negative when closed. */
+PIER_API int pier_conn_fd(const struct pier_conn *c);
+
+/* Bytes that this side has read and written so far. */
+PIER_API void pier_conn_bytes(const struct pier_conn *c, int64_t *bytes_read,
+                              int64_t *bytes_written);
+
+/* Changes socket options of an open TCP connection: all of opts are applied, zeros being the
+ * defaults. 0 or a negative code. */
+PIER_API int pier_conn_set_opts(struct pier_conn *c, const struct pier_sock_opts *opts);
+
+/* Figures of TCP_INFO (tcp(7)). */
+struct pier_tcp_info {
+    int64_t rtt_us, rtt_var_us, min_rtt_us;
+    int64_t retransmits, lost; /* segments, since the beginning */
+    int64_t cwnd, mss;         /* segments; bytes */
+    int64_t delivery_rate;     /* bytes a second */
+};
+
+/* 0, or a negative code (-EOPNOTSUPP for what is not TCP). */
+PIER_API int pier_tcp_info(struct pier_conn *c, struct pier_tcp_info *info);
+
+/* Unix sockets: sends one byte with descriptors, which stay the caller's (at most 16); receives it
+ * with up to cap of them, which become the caller's (close-on-exec). Return how many, or a negative
+ * code; receiving returns -ENODATA at the end of input, and -EPROTO when the byte came without or
+ * with more than cap (all are closed then). Wait. */
+PIER_API int pier_send_fds(struct pier_conn *c, const int *fds, int count);
+PIER_API int pier_recv_fds(struct pier_conn *c, int *fds, int cap);
+
+/* Who is at the other end of a Unix socket (SO_PEERCRED, unix(7)). 0 or a negative code. */
+struct pier_peer_cred {
+    int64_t pid, uid, gid;
+};
+PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
+
+/* ---- servers ---- */
+
+/* Called with each connection, in a task, thread or process of its own. Returns 0, or a negative
+ * code, which the server logs with its words. The server closes c afterwards. */
+typedef int (*pier_handler)(struct pier_conn *c, void *arg);
+
+enum pier_model {
+    PIER_TASKS,     /* a loop per worker, a task per connection */
+    PIER_THREADS,   /* a thread per connection */
+    PIER_PROCESSES, /* a process per connection */
+    PIER_PREFORK,   /* supervised worker processes, each running tasks */
+};
+
+/* Zero is the default everywhere. */
+struct pier_serve_opts {
+    enum pier_model model;
+    int workers;   /* loops (tasks); default: the processors of the affinity mask and cgroup quota;
+                      inside a task always 1, that task's */
+    int max_conns; /* connections at once, over all workers; beyond it they wait in the backlog;
+                      default 10,000 */
+    int backlog;   /* of listen(2); default 4,096 (the system may cap it) */
+    int read_timeout_ms;  /* as in pier_set_timeouts(), for each connection; default 300,000 */
+    int write_timeout_ms; /* default 30,000 */
+    int grace_ms; /* how long handlers may go on after a stop; default 10,000; PIER_NO_TIMEOUT: as
+                     long as they take */
+    bool no_signals; /* leave SIGINT and SIGTERM alone */
+    struct pier_sock_opts sock;
+};
+
+struct pier_server;
+
+/* The whole of a small program: listens on url, serves each connection with handler(c, arg) until
+ * SIGINT or SIGTERM, logs what fails, and returns an exit code (0, or as pier_fail()). */
+PIER_API int pier_serve(const char *url, pier_handler handler, void *arg,
+                        const struct pier_serve_opts *opts);
+
+/* The object under it. The pier_server_* calls return negative codes and log nothing of their own
+ * but per-connection events. opts is copied. NULL on failure. */
+PIER_API struct pier_server *pier_server_new(const struct pier_serve_opts *opts);
+
+/* Frees a server that is not running, closing what listens. NULL is fine. */
+PIER_API void pier_server_free(struct pier_server *s);
+
+/* Adds an endpoint, in order. Before listen only. 0 or a negative code, which run returns as well.
+ */
+PIER_API int pier_server_add(struct pier_server *s, const char *url, pier_handler handler,
+                             void *arg);
+
+/* Adds every socket that the service manager passed to this process (LISTEN_PID, LISTEN_FDS;
+ * sd_listen_fds(3)) and that is not yet taken. Returns how many (0 when there are none), or a
+ * negative code. */
+PIER_API int pier_server_add_inherited(struct pier_server *s, pier_handler handler, void *arg);
+
+/* Opens all endpoints or none: binds every address that a name has, one port for all. An endpoint
+ * whose address an inherited socket has takes that one. May wait (names). 0, or a negative code
+ * whose words name the endpoint; then nothing listens. Done by run if need be. */
+PIER_API int pier_server_listen(struct pier_server *s);
+
+/* How many addresses listen, and the URL of each with its real port: "tcp://127.0.0.1:8888". NULL
+ * beyond the last. Valid until free. */
+PIER_API int pier_server_count(const struct pier_server *s);
+PIER_API const char *pier_server_url(const struct pier_server *s, int index);
+
+/* Serves until SIGINT, SIGTERM (on the main thread, without .no_signals), pier_server_stop_remote()
+ * or cancellation; then stops: what waits in the backlog is accepted, the listeners close, reads
+ * that would wait return 0, handlers get the grace, the rest is cancelled. Returns 0 after a stop,
+ * the cancellation's code, or the failure of an earlier add or listen. Tells NOTIFY_SOCKET READY=1
+ * and STOPPING=1. Waits. */
+PIER_API int pier_server_run(struct pier_server *s);
+
+/* Stops a running server (or makes the next run return at once). From any thread or signal handler;
+ * never waits. */
+PIER_API void pier_server_stop_remote(struct pier_server *s);
+
+/* Connections being served at this moment, over all workers; from any thread. */
+PIER_API int pier_server_conns(const struct pier_server *s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

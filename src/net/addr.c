@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net/addr.c - addresses of URLs: literals are read here, names by getaddrinfo(3) on an offload
+ * thread.
+ */
+#define _GNU_SOURCE
+#include "net/addr.h"
+
+#include "base/assert.h"
+#include "task/offload.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- text ---- */
+
+static const char *format_unix(char *out, size_t cap, const struct pi_addr *addr)
+{
+    size_t len = addr->len > offsetof(struct sockaddr_un, sun_path)
+                     ? addr->len - offsetof(struct sockaddr_un, sun_path)
+                     : 0;
+    const char *path = addr->un.sun_path;
+    if (len == 0)
+        snprintf(out, cap, "unix");
+    else if (path[0] == '\0')
+        snprintf(out, cap, "@%.*s", (int)len - 1, path + 1);
+    else
+        snprintf(out, cap, "%.*s", (int)strnlen(path, len), path);
+    return out;
+}
+
+const char *pi_addr_format(char *out, size_t cap, const struct pi_addr *addr)
+{
+    char host[INET6_ADDRSTRLEN], zone[IF_NAMESIZE];
+    switch (addr->any.sa_family) {
+    case AF_INET:
+        inet_ntop(AF_INET, &addr->in.sin_addr, host, sizeof host);
+        snprintf(out, cap, "%s:%d", host, pi_addr_port(addr));
+        return out;
+    case AF_INET6:
+        inet_ntop(AF_INET6, &addr->in6.sin6_addr, host, sizeof host);
+        if (addr->in6.sin6_scope_id && if_indextoname(addr->in6.sin6_scope_id, zone))
+            snprintf(out, cap, "[%s%%%s]:%d", host, zone, pi_addr_port(addr));
+        else
+            snprintf(out, cap, "[%s]:%d", host, pi_addr_port(addr));
+        return out;
+    case AF_UNIX:
+        return format_unix(out, cap, addr);
+    default:
+        snprintf(out, cap, "?");
+        return out;
+    }
+}
+
+int pi_addr_port(const struct pi_addr *addr)
+{
+    switch (addr->any.sa_family) {
+    case AF_INET:
+        return ntohs(addr->in.sin_port);
+    case AF_INET6:
+        return ntohs(addr->in6.sin6_port);
+    default:
+        return 0;
+    }
+}
+
+void pi_addr_set_port(struct pi_addr *addr, int port)
+{
+    if (addr->any.sa_family == AF_INET)
+        addr->in.sin_port = htons((uint16_t)port);
+    else if (addr->any.sa_family == AF_INET6)
+        addr->in6.sin6_port = htons((uint16_t)port);
+}
+
+bool pi_addr_equal(const struct pi_addr *a, const struct pi_addr *b)
+{
+    if (a->any.sa_family != b->any.sa_family)
+        return false;
+    switch (a->any.sa_family) {
+    case AF_INET:
+        return a->in.sin_port == b->in.sin_port && a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
+    case AF_INET6:
+        return a->in6.sin6_port == b->in6.sin6_port &&
+               memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
+    default:
+        return a->len == b->len && memcmp(&a->un, &b->un, a->len) == 0;
+    }
+}
+
+/* ---- without looking up ---- */
+
+static void set_in(struct pi_addr *addr, uint32_t host_order, int port)
+{
+    *addr = (struct pi_addr){ .len = sizeof addr->in };
+    addr->in.sin_family = AF_INET;
+    addr->in.sin_addr.s_addr = htonl(host_order);
+    addr->in.sin_port = htons((uint16_t)port);
+}
+
+static void set_in6(struct pi_addr *addr, struct in6_addr ip, int port)
+{
+    *addr = (struct pi_addr){ .len = sizeof addr->in6 };
+    addr->in6.sin6_family = AF_INET6;
+    addr->in6.sin6_addr = ip;
+    addr->in6.sin6_port = htons((uint16_t)port);
+}
+
+static int from_path(struct pi_addr *out, const struct pi_url *url)
+{
+    *out = (struct pi_addr){ .len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+                                                url->path_len) };
+    out->un.sun_family = AF_UNIX;
+    memcpy(out->un.sun_path, url->path, url->path_len);
+    if (url->path[0] != '\0')
+        out->len++; /* the NUL that ends it */
+    return 1;
+}
+
+static bool is_localhost(const char *host)
+{
+    size_t len = strlen(host);
+    if (len > 0 && host[len - 1] == '.')
+        len--;
+    return (len == 9 && strncasecmp(host, "localhost", len) == 0) ||
+           (len > 10 && strncasecmp(host + len - 10, ".localhost", 10) == 0);
+}
+
+/* ---- looking up ---- */
+
+struct lookup {
+    char host[PI_HOST_CAP];
+    int port, flags;
+    int gai, count;
+    struct pi_addr addrs[PI_ADDRS_MAX];
+};
+
+static int look_up(void *arg)
+{
+    struct lookup *l = arg;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = l->flags }, *found = NULL;
+    l->gai = getaddrinfo(l->host, NULL, &hints, &found);
+    for (struct addrinfo *a = found; l->gai == 0 && a && l->count < PI_ADDRS_MAX; a = a->ai_next) {
+        if (a->ai_addrlen > sizeof(struct sockaddr_in6))
+            continue;
+        struct pi_addr *addr = &l->addrs[l->count++];
+        *addr = (struct pi_addr){ .len = a->ai_addrlen };
+        memcpy(&addr->any, a->ai_addr, a->ai_addrlen);
+        pi_addr_set_port(addr, l->port);
+    }
+    if (found)
+        freeaddrinfo(found);
+    return 0;
+}
+
+static void free_lookup(void *arg)
+{
+    pi_free(arg);
+}
+
+static int lookup_failed(int gai, const char *what)
+{
+    if (gai == EAI_NONAME || gai == EAI_NODATA)
+        return pi_fail(PIER_ERESOLVE, "%s", what);
+    if (gai == EAI_MEMORY)
+        return pi_fail(-ENOMEM, "%s", what);
+    char words[64];
+    snprintf(words, sizeof words, "%s", gai_strerror(gai));
+    words[0] = (char)tolower((unsigned char)words[0]);
+    return pi_fail_text(PIER_ERESOLVE, "%s: %s", what, words);
+}
+
+/* The first family keeps its lead; each family keeps its order. */
+static void alternate_families(struct pi_addr *out, const struct pi_addr *in, int count)
+{
+    int next[2] = { 0, 0 };
+    sa_family_t first = in[0].any.sa_family;
+    for (int i = 0; i < count; i++) {
+        int side = i % 2;
+        for (int tries = 0; tries < 2; tries++, side = !side) {
+            int *at = &next[side];
+            while (*at < count && (in[*at].any.sa_family == first) != (side == 0))
+                (*at)++;
+            if (*at < count)
+                break;
+        }
+        out[i] = in[next[side]++];
+    }
+}
+
+static int by_name(struct pi_addr *out, const struct pi_url *url, bool passive, int64_t deadline_ns,
+                   const char *what)
+{
+    struct lookup *l = pi_zalloc(sizeof *l);
+    if (!l)
+        return pi_fail(-ENOMEM, "%s", what);
+    snprintf(l->host, sizeof l->host, "%s", url->host);
+    l->port = url->port;
+    l->flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
+    int rc = url->is_literal
+                 ? look_up(l)
+                 : pi_offload_abandon(IO_RESOLVE, l, look_up, l, free_lookup, deadline_ns);
+    if (rc < 0)
+        return pi_fail(rc, "%s", what);
+    rc = l->count;
+    if (l->gai)
+        rc = lookup_failed(l->gai, what);
+    else if (rc == 0)
+        rc = pi_fail(PIER_ERESOLVE, "%s", what);
+    else
+        alternate_families(out, l->addrs, rc);
+    pi_free(l);
+    return rc;
+}
+
+int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
+                    int64_t deadline_ns, const char *what)
+{
+    if (url->scheme == PI_UNIX)
+        return from_path(out, url);
+    bool everywhere = url->host[0] == '\0' && passive;
+    if (!everywhere && url->host[0] != '\0' && !is_localhost(url->host))
+        return by_name(out, url, passive, deadline_ns, what);
+    set_in6(&out[0], everywhere ? in6addr_any : in6addr_loopback, url->port);
+    set_in(&out[1], everywhere ? INADDR_ANY : INADDR_LOOPBACK, url->port);
+    return 2;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net/addr.h - socket addresses: from URLs and names, and back to text.
+ */
+#ifndef PI_NET_ADDR_H
+#define PI_NET_ADDR_H
+
+#include "net/url.h"
+
+#include <netinet/in.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+struct pi_addr {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_un un;
+    };
+    socklen_t len;
+};
+
+enum {
+    PI_ADDRS_MAX = 16,     /* of one name; more are left out */
+    PI_ADDR_TEXT_CAP = 120 /* "[address%zone]:port", or a sun_path */
+};
+
+/* "127.0.0.1:5555", "[::1]:5555", a path, "@name", "unix". Returns out. */
+const char *pi_addr_format(char *out, size_t cap, const struct pi_addr *addr);
+
+/* Port of an IP address; 0 for others. */
+int pi_addr_port(const struct pi_addr *addr);
+void pi_addr_set_port(struct pi_addr *addr, int port);
+bool pi_addr_equal(const struct pi_addr *a, const struct pi_addr *b);
+
+/* All addresses of url's host (one for a literal, a Unix path), in the order to try them: families
+ * alternate (RFC 8305, 4). passive: to listen on, where an empty host is every address. Names are
+ * looked up off the loop, until deadline_ns; localhost is never looked up (RFC 6761, 6.3). Returns
+ * how many, or a negative code after pi_fail_text() with words that begin with what ("dial
+ * tcp://x:1"). */
+int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
+                    int64_t deadline_ns, const char *what);
+
+#endif

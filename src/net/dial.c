@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net/dial.c - connecting: resolve, then try the addresses by Happy Eyeballs (RFC 8305).
+ *
+ * The attempts are made one after the other in the caller; only when one has not answered within
+ * the attempt delay do it and those that follow become tasks that race. So most dials cost no task,
+ * and a plain thread no loop. The first that connects cancels the others.
+ */
+#define _GNU_SOURCE
+#include "net/conn.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    CONNECT_TIMEOUT_MS = 10 * 1000,
+    ATTEMPT_DELAY_MS = 250, /* RFC 8305, section 5 */
+    BACKLOG_RETRY_MS = 10,  /* a Unix socket cannot tell when its peer's backlog has room */
+};
+
+struct attempt {
+    struct race *race;
+    const struct pi_addr *addr;
+    struct io_fd io;
+    struct io_op op;
+};
+
+struct race {
+    struct pier_scope scope;
+    struct pi_task *starter; /* parked between two starts */
+    struct attempt attempts[PI_ADDRS_MAX];
+    int count, started, pending;
+    int winner; /* index; -1: none yet */
+    int error;  /* of the attempt that failed last */
+    int64_t deadline_ns;
+    const struct pier_dial_opts *opts;
+};
+
+/* Opens the socket; connect_until() does the rest. */
+static int begin(struct attempt *a)
+{
+    const struct pi_addr *addr = a->addr;
+    int fd = socket(addr->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (addr->any.sa_family != AF_UNIX) {
+        int rc = pi_sock_apply(fd, a->race->opts ? &a->race->opts->sock : NULL);
+        if (rc < 0) {
+            close(fd);
+            return rc;
+        }
+    }
+    io_fd_init(&a->io, fd);
+    a->op = (struct io_op){
+        .code = IO_CONNECT, .fd = &a->io, .buf = (void *)&addr->any, .addr_len = addr->len
+    };
+    return 0;
+}
+
+static void give_up(struct attempt *a, int error)
+{
+    io_close(&a->io);
+    a->race->error = error;
+}
+
+/* Waits for the attempt until then: 0 when it is connected; the socket is closed on any failure but
+ * -ETIMEDOUT and cancellation. */
+static int connect_until(struct attempt *a, int64_t until_ns)
+{
+    for (;;) {
+        a->op.deadline_ns = until_ns;
+        int rc = (int)io_run(&a->op);
+        if (rc != -ENOBUFS || a->addr->any.sa_family != AF_UNIX)
+            return rc;
+        a->op.len = 0;
+        rc = pier_sleep(BACKLOG_RETRY_MS * PIER_MILLISECOND);
+        if (rc == 0 && pi_clock_ns() >= until_ns)
+            rc = -ETIMEDOUT;
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* ---- the race ---- */
+
+static int run_attempt(void *arg)
+{
+    struct attempt *a = arg;
+    struct race *race = a->race;
+    int rc = connect_until(a, race->deadline_ns);
+    race->pending--;
+    if (rc == 0 && race->winner < 0) {
+        race->winner = (int)(a - race->attempts);
+        io_detach(&a->io);
+        pier_scope_cancel(&race->scope);
+    } else {
+        give_up(a, rc < 0 ? rc : race->error);
+        pi_ready(race->starter, 0);
+    }
+    return 0;
+}
+
+static bool has_passed(int64_t deadline_ns)
+{
+    return deadline_ns && deadline_ns <= pi_clock_ns();
+}
+
+static int start_attempt(struct race *race)
+{
+    struct attempt *a = &race->attempts[race->started++];
+    int rc = begin(a);
+    if (rc == 0) {
+        rc = pier_spawn(&race->scope, run_attempt, a);
+        if (rc < 0)
+            io_close(&a->io);
+    }
+    if (rc < 0)
+        race->error = rc;
+    else
+        race->pending++;
+    return rc;
+}
+
+/* The next one starts when the delay is over, or at once when all before it have failed. */
+static int start_the_rest(struct race *race)
+{
+    struct pi_task *self = pi_task_self();
+    race->starter = self;
+    int rc = 0;
+    while (rc == 0 && race->winner < 0 && (race->started < race->count || race->pending > 0)) {
+        bool more = race->started < race->count;
+        if (more)
+            start_attempt(race);
+        if (race->pending == 0)
+            continue;
+        int64_t delay = more && race->started < race->count
+                            ? pier_after(ATTEMPT_DELAY_MS * PIER_MILLISECOND)
+                            : race->deadline_ns;
+        self->waits_for = "connect";
+        rc = pi_park(self, pi_deadline(self, delay), true);
+        if (rc == -ETIMEDOUT && pi_cancel_check(self) == 0 && !has_passed(race->deadline_ns))
+            rc = 0;
+    }
+    return rc;
+}
+
+/* attempt 0 … started-1 have failed but for the last one, which has not answered yet. */
+static int race_on(struct race *race)
+{
+    struct attempt *slow = &race->attempts[race->started - 1];
+    pier_scope_open(&race->scope, 0);
+    race->starter = pi_task_self();
+    int rc = pier_spawn(&race->scope, run_attempt, slow);
+    if (rc < 0)
+        io_close(&slow->io);
+    else
+        race->pending = 1;
+    if (rc == 0)
+        rc = start_the_rest(race);
+    pier_scope_cancel(&race->scope);
+    pier_scope_join(&race->scope);
+    if (race->winner >= 0)
+        return 0;
+    return rc < 0 ? rc : race->error;
+}
+
+/* Connects to one of the addresses: 0, and race->winner is set; or the code of the failure. */
+static int connect_any(struct race *race)
+{
+    race->winner = -1;
+    race->error = -EHOSTUNREACH;
+    while (race->started < race->count) {
+        struct attempt *a = &race->attempts[race->started++];
+        int rc = begin(a);
+        if (rc < 0) {
+            race->error = rc;
+            continue;
+        }
+        bool is_last = race->started == race->count;
+        int64_t soon = pier_after(ATTEMPT_DELAY_MS * PIER_MILLISECOND);
+        bool waits_long = is_last || (race->deadline_ns && race->deadline_ns < soon);
+        rc = connect_until(a, waits_long ? race->deadline_ns : soon);
+        if (rc == 0) {
+            io_detach(&a->io); /* the connection registers it as its own */
+            race->winner = race->started - 1;
+            return 0;
+        }
+        if (rc == -ETIMEDOUT && !waits_long && pi_cancel_check(pi_task_self()) == 0)
+            return race_on(race);
+        give_up(a, rc);
+        if (rc == -ECANCELED || rc == -ETIMEDOUT)
+            return rc;
+    }
+    return race->error;
+}
+
+/* ---- public ---- */
+
+static int dial_addrs(struct race *race, const struct pi_addr *addrs, int count, const char *what)
+{
+    race->count = count;
+    for (int i = 0; i < count; i++)
+        race->attempts[i] = (struct attempt){ .race = race, .addr = &addrs[i], .io.fd = -1 };
+    int rc = connect_any(race);
+    if (rc < 0)
+        return pi_fail_connect(rc, "%s", what);
+    return 0;
+}
+
+static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_opts *opts,
+                              struct race *race, const char *what)
+{
+    struct pi_addr addrs[PI_ADDRS_MAX];
+    int count = pi_addr_resolve(addrs, url, false, race->deadline_ns, what);
+    if (count < 0 || dial_addrs(race, addrs, count, what) < 0)
+        return NULL;
+    struct attempt *won = &race->attempts[race->winner];
+    struct pier_conn *c = pi_conn_new(won->io.fd, pi_transport_of(won->addr->any.sa_family),
+                                      &won->addr->any, opts);
+    if (!c)
+        close(won->io.fd);
+    return c;
+}
+
+struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
+{
+    struct pi_url url;
+    if (pi_url_parse(&url, text, true) < 0)
+        return NULL;
+    if (url.scheme != PI_TCP && url.scheme != PI_UNIX) {
+        pi_fail_text(-EPROTONOSUPPORT, "dial %s: this scheme is not supported yet", text);
+        return NULL;
+    }
+    struct race *race = pi_zalloc(sizeof *race); /* 3 KiB: too much for a frame that stays */
+    if (!race) {
+        pi_fail(-ENOMEM, "dial %s", text);
+        return NULL;
+    }
+    char what[PI_URL_TEXT_CAP + 8];
+    snprintf(what, sizeof what, "dial %s", text);
+    int ms = opts && opts->connect_timeout_ms ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS;
+    race->deadline_ns = ms < 0 ? 0 : pier_after(ms * PIER_MILLISECOND);
+    race->opts = opts;
+    struct pier_conn *c = dial(&url, opts, race, what);
+    pi_free(race);
+    return c;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net/listen.c - a server's listening sockets: all of them open, or none.
+ *
+ * An endpoint's name may have several addresses: each is bound, families that the machine lacks are
+ * left out, and port 0 becomes one port for all. A Unix path that nobody serves any more, left by a
+ * server that died, is replaced; one that is served is "address already in use".
+ */
+#define _GNU_SOURCE
+#include "base/assert.h"
+#include "net/server.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    BACKLOG = 4096,
+    PORT_TRIES = 16, /* port 0 on several addresses: the first one's may be taken on another */
+    LOOKUP_MS = 10 * 1000,
+};
+
+int pi_server_add_endpoint(struct pier_server *s, const char *text, const struct pi_url *url,
+                           pier_handler handler, void *arg, int inherited_fd)
+{
+    size_t count = (size_t)s->endpoint_count;
+    struct pi_endpoint *more = pi_realloc(s->endpoints, (count + 1) * sizeof *more);
+    if (!more)
+        return pi_fail(-ENOMEM, "listen %s", text);
+    s->endpoints = more;
+    char *copy = pi_strdup(text);
+    if (!copy)
+        return pi_fail(-ENOMEM, "listen %s", text);
+    s->endpoints[count] = (struct pi_endpoint){ copy, *url, handler, arg, inherited_fd };
+    s->endpoint_count++;
+    return 0;
+}
+
+/* ---- one socket ---- */
+
+static bool is_missing_family(int code)
+{
+    return code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL || code == -EPROTONOSUPPORT;
+}
+
+/* Accepted sockets inherit what is set here. */
+static int set_options(const struct pier_server *s, int fd, int family)
+{
+    int one = 1;
+    if (family == AF_UNIX)
+        return 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
+        return -errno;
+    if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0)
+        return -errno;
+    if (s->opts.sock.reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
+        return -errno;
+    return pi_sock_apply(fd, &s->opts.sock);
+}
+
+/* Whether the path is a socket that refuses: its server is gone. */
+static bool is_left_behind(const struct pi_addr *addr)
+{
+    struct stat st;
+    if (addr->any.sa_family != AF_UNIX || addr->un.sun_path[0] == '\0')
+        return false;
+    if (lstat(addr->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+        return false;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    bool refused = connect(fd, &addr->any, addr->len) < 0 && errno == ECONNREFUSED;
+    close(fd);
+    return refused;
+}
+
+static int bind_to(int fd, const struct pi_addr *addr)
+{
+    if (bind(fd, &addr->any, addr->len) == 0)
+        return 0;
+    int code = -errno;
+    if (code != -EADDRINUSE || !is_left_behind(addr))
+        return code;
+    unlink(addr->un.sun_path); /* a failure shows in the next line */
+    return bind(fd, &addr->any, addr->len) == 0 ? 0 : -errno;
+}
+
+/* A listening socket on addr: the descriptor, or a negative code. */
+static int open_socket(const struct pier_server *s, const struct pi_addr *addr)
+{
+    int fd = socket(addr->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = set_options(s, fd, addr->any.sa_family);
+    if (rc == 0)
+        rc = bind_to(fd, addr);
+    if (rc == 0 && listen(fd, s->opts.backlog > 0 ? s->opts.backlog : BACKLOG) < 0)
+        rc = -errno;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+/* ---- an endpoint ---- */
+
+static int add_listener(struct pier_server *s, const struct pi_endpoint *e, int fd, bool made)
+{
+    size_t count = (size_t)s->listener_count;
+    struct pi_listener *more = pi_realloc(s->listeners, (count + 1) * sizeof *more);
+    if (!more) {
+        close(fd);
+        return -ENOMEM;
+    }
+    s->listeners = more;
+    struct pi_listener *l = &more[count];
+    *l = (struct pi_listener){ .endpoint = e, .fd = fd, .addr.len = sizeof l->addr.un };
+    if (getsockname(fd, &l->addr.any, &l->addr.len) < 0) {
+        int code = -errno;
+        close(fd);
+        return code;
+    }
+    bool is_unix = l->addr.any.sa_family == AF_UNIX;
+    char text[PI_ADDR_TEXT_CAP];
+    snprintf(l->url, sizeof l->url, "%s://%s", is_unix ? "unix" : "tcp",
+             pi_addr_format(text, sizeof text, &l->addr));
+    l->unlink_path = made && is_unix && l->addr.un.sun_path[0] != '\0';
+    s->listener_count++;
+    return 0;
+}
+
+static void drop_listeners(struct pier_server *s, int from)
+{
+    while (s->listener_count > from) {
+        struct pi_listener *l = &s->listeners[--s->listener_count];
+        if (l->fd >= 0)
+            close(l->fd);
+        if (l->unlink_path)
+            unlink(l->addr.un.sun_path); /* it may be gone already */
+    }
+}
+
+/* Binds all addresses that there is a family for; they share the first one's port. */
+static int open_all(struct pier_server *s, const struct pi_endpoint *e, struct pi_addr *addrs,
+                    int count)
+{
+    int first = s->listener_count;
+    int rc = -EADDRNOTAVAIL;
+    int port = e->url.port;
+    for (int i = 0; i < count; i++) {
+        pi_addr_set_port(&addrs[i], port);
+        int fd = pi_inherited_take(&addrs[i]);
+        bool made = fd < 0;
+        if (made)
+            fd = open_socket(s, &addrs[i]);
+        if (fd < 0 && is_missing_family(fd) && count > 1) {
+            continue;
+        }
+        rc = fd < 0 ? fd : add_listener(s, e, fd, made);
+        if (rc < 0) {
+            drop_listeners(s, first);
+            return rc;
+        }
+        if (port == 0)
+            port = pi_addr_port(&s->listeners[s->listener_count - 1].addr);
+    }
+    return s->listener_count > first ? 0 : rc;
+}
+
+static int open_endpoint(struct pier_server *s, const struct pi_endpoint *e)
+{
+    if (e->inherited_fd >= 0) {
+        int rc = add_listener(s, e, e->inherited_fd, false);
+        return rc < 0 ? pi_fail(rc, "listen %s", e->text) : 0;
+    }
+    char what[PI_URL_TEXT_CAP + 8];
+    snprintf(what, sizeof what, "listen %s", e->text);
+    struct pi_addr addrs[PI_ADDRS_MAX];
+    int count = pi_addr_resolve(addrs, &e->url, true, pier_after(LOOKUP_MS * PIER_MILLISECOND),
+                                what);
+    if (count < 0)
+        return count;
+    int rc = open_all(s, e, addrs, count);
+    for (int tries = 1; rc == -EADDRINUSE && e->url.port == 0 && count > 1 && tries < PORT_TRIES;
+         tries++)
+        rc = open_all(s, e, addrs, count);
+    return rc < 0 ? pi_fail(rc, "%s", what) : 0;
+}
+
+int pi_server_open(struct pier_server *s)
+{
+    for (int i = 0; i < s->endpoint_count; i++) {
+        int rc = open_endpoint(s, &s->endpoints[i]);
+        if (rc < 0) {
+            drop_listeners(s, 0);
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* They stay listed, for their URLs. */
+void pi_server_close_listeners(struct pier_server *s)
+{
+    for (int i = 0; i < s->listener_count; i++) {
+        struct pi_listener *l = &s->listeners[i];
+        if (l->fd >= 0)
+            close(l->fd);
+        l->fd = -1;
+        if (l->unlink_path)
+            unlink(l->addr.un.sun_path); /* it may be gone already */
+        l->unlink_path = false;
+    }
+}

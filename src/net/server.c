@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net/server.c - the server object: adding, listening, running on one loop or several, and being
+ * stopped.
+ */
+#define _GNU_SOURCE
+#include "net/server.h"
+
+#include "base/assert.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct pier_server *pier_server_new(const struct pier_serve_opts *opts)
+{
+    struct pier_server *s = pi_zalloc(sizeof *s);
+    if (!s) {
+        pi_fail(-ENOMEM, "server");
+        return NULL;
+    }
+    if (opts)
+        s->opts = *opts;
+    pthread_mutex_init(&s->lock, NULL);
+    return s;
+}
+
+void pier_server_free(struct pier_server *s)
+{
+    if (!s)
+        return;
+    PIER_ASSERT(!s->is_running);
+    pi_server_close_listeners(s);
+    for (int i = 0; i < s->endpoint_count; i++)
+        pi_free(s->endpoints[i].text);
+    pi_free(s->endpoints);
+    pi_free(s->listeners);
+    pi_free(s->workers);
+    pi_err_fini(&s->err);
+    pthread_mutex_destroy(&s->lock);
+    pi_free(s);
+}
+
+/* Keeps the first failure with its words for run. */
+static int remember(struct pier_server *s, int rc)
+{
+    if (rc >= 0 || s->first_error)
+        return rc;
+    const struct pi_err *err = &pi_task_self()->err;
+    s->first_error = rc;
+    s->err = (struct pi_err){ err->code, err->kind, err->text ? pi_strdup(err->text) : NULL };
+    return rc;
+}
+
+static int first_failure(struct pier_server *s)
+{
+    pi_err_move(&pi_task_self()->err, &s->err);
+    return s->first_error;
+}
+
+int pier_server_add(struct pier_server *s, const char *text, pier_handler handler, void *arg)
+{
+    struct pi_url url;
+    if (!s)
+        return pi_conn_null();
+    if (s->is_listening)
+        return remember(s, pi_fail(-EISCONN, "listen %s", text));
+    int rc = pi_url_parse(&url, text, false);
+    if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX)
+        rc = pi_fail_text(PIER_EURL, "listen %s: this scheme is not supported yet", text);
+    if (rc == 0)
+        rc = pi_server_add_endpoint(s, text, &url, handler, arg, -1);
+    return remember(s, rc);
+}
+
+static int add_inherited(struct pier_server *s, int fd, pier_handler handler, void *arg)
+{
+    struct pi_addr addr = { .len = sizeof addr.un };
+    struct pi_url url = { .scheme = PI_TCP };
+    char host[PI_ADDR_TEXT_CAP], text[PI_URL_TEXT_CAP];
+    if (getsockname(fd, &addr.any, &addr.len) < 0)
+        return pi_fail(-errno, "listen on inherited descriptor %d", fd);
+    bool is_unix = addr.any.sa_family == AF_UNIX;
+    url.scheme = is_unix ? PI_UNIX : PI_TCP;
+    snprintf(text, sizeof text, "%s://%s", is_unix ? "unix" : "tcp",
+             pi_addr_format(host, sizeof host, &addr));
+    pi_inherited_mark_taken(fd);
+    return pi_server_add_endpoint(s, text, &url, handler, arg, fd);
+}
+
+int pier_server_add_inherited(struct pier_server *s, pier_handler handler, void *arg)
+{
+    if (!s)
+        return pi_conn_null();
+    int count = pi_inherited_count();
+    int added = 0;
+    for (int i = 0; i < count; i++) {
+        int fd = pi_inherited_fd(i);
+        int rc = fd < 0 ? 0 : add_inherited(s, fd, handler, arg);
+        if (rc < 0)
+            return remember(s, rc);
+        added += fd >= 0;
+    }
+    return added;
+}
+
+int pier_server_listen(struct pier_server *s)
+{
+    if (!s)
+        return pi_conn_null();
+    if (s->first_error)
+        return first_failure(s);
+    if (s->is_listening)
+        return 0;
+    if (s->endpoint_count == 0)
+        return remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
+    if (s->opts.model != PIER_TASKS && s->opts.model != PIER_THREADS)
+        return remember(s, pi_fail_text(-EOPNOTSUPP, "listen: this model is not supported yet"));
+    int rc = pi_server_open(s);
+    s->is_listening = rc == 0;
+    return remember(s, rc);
+}
+
+int pier_server_count(const struct pier_server *s)
+{
+    return s ? s->listener_count : 0;
+}
+
+const char *pier_server_url(const struct pier_server *s, int index)
+{
+    return s && index >= 0 && index < s->listener_count ? s->listeners[index].url : NULL;
+}
+
+int pier_server_conns(const struct pier_server *s)
+{
+    return s ? atomic_load(&s->conns) : 0;
+}
+
+/* ---- stopping ---- */
+
+static void run_stop(struct pi_msg *msg)
+{
+    struct pier_server *s = PI_CONTAINER_OF(msg, struct pier_server, stop_msg);
+    pi_server_nudge(s);
+}
+
+void pier_server_stop_remote(struct pier_server *s)
+{
+    if (!s)
+        return;
+    atomic_fetch_add(&s->stoppers, 1);
+    atomic_store(&s->stop_requested, true);
+    struct pi_thread *runner = atomic_load(&s->runner);
+    if (runner && !atomic_exchange(&s->stop_posted, true))
+        pi_thread_post(runner, &s->stop_msg);
+    atomic_fetch_sub(&s->stoppers, 1);
+}
+
+/* ---- signals: the one server that runs on the main thread ---- */
+
+static _Atomic(struct pier_server *) signalled;
+static struct sigaction saved_int, saved_term;
+
+/* The first signal stops; from then on signals do what they did before run. */
+static void on_signal(int number)
+{
+    struct pier_server *s = atomic_load(&signalled);
+    sigaction(SIGINT, &saved_int, NULL);
+    sigaction(SIGTERM, &saved_term, NULL);
+    if (s)
+        pier_server_stop_remote(s);
+}
+
+static bool take_signals(struct pier_server *s)
+{
+    struct pier_server *nobody = NULL;
+    if (s->opts.no_signals || getpid() != (pid_t)syscall(SYS_gettid))
+        return false;
+    if (!atomic_compare_exchange_strong(&signalled, &nobody, s))
+        return false;
+    struct sigaction ours = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    sigaddset(&ours.sa_mask, SIGINT);
+    sigaddset(&ours.sa_mask, SIGTERM);
+    sigaction(SIGINT, NULL, &saved_int);
+    sigaction(SIGTERM, NULL, &saved_term);
+    sigaction(SIGINT, &ours, NULL);
+    sigaction(SIGTERM, &ours, NULL);
+    return true;
+}
+
+static void give_signals_back(void)
+{
+    sigaction(SIGINT, &saved_int, NULL);
+    sigaction(SIGTERM, &saved_term, NULL);
+    atomic_store(&signalled, NULL);
+}
+
+/* ---- running ---- */
+
+static void *worker_main(void *arg)
+{
+    struct pi_worker *w = arg;
+    pi_task_self()->name = "worker";
+    w->rc = pi_worker_run(w);
+    if (w->rc < 0 && !atomic_load(&w->server->stop_requested))
+        pier_log(PIER_LOG_ERROR, "a worker ended", pier_str("error", pier_error()));
+    return NULL;
+}
+
+/* A worker that cannot be started leaves the others with the load. */
+static void start_workers(struct pier_server *s)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (int i = 1; i < s->worker_count; i++) {
+        struct pi_worker *w = &s->workers[i];
+        int rc = pthread_create(&w->id, NULL, worker_main, w);
+        w->has_thread = rc == 0;
+        if (rc == 0)
+            continue;
+        atomic_fetch_sub(&s->open_workers, 1);
+        pier_log(PIER_LOG_WARN, "a worker could not be started",
+                 pier_str("error", pier_strerror(-rc)));
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void join_workers(struct pier_server *s)
+{
+    atomic_store(&s->stop_requested, true);
+    pi_server_nudge(s);
+    for (int i = 1; i < s->worker_count; i++)
+        if (s->workers[i].has_thread)
+            pthread_join(s->workers[i].id, NULL);
+}
+
+/* Inside a task, or under another scope's loop, there is this one loop; threads need one to accept.
+ */
+static int worker_count(const struct pier_server *s, const struct pi_task *self)
+{
+    if (self->thread->loop || s->opts.model == PIER_THREADS)
+        return 1;
+    return s->opts.workers > 0 ? s->opts.workers : pier_cpu_count();
+}
+
+static int prepare(struct pier_server *s)
+{
+    struct pi_task *self = pi_task_self();
+    int count = worker_count(s, self);
+    s->workers = pi_zalloc((size_t)count * sizeof *s->workers);
+    if (!s->workers)
+        return pi_fail(-ENOMEM, "server");
+    s->worker_count = count;
+    for (int i = 0; i < count; i++)
+        s->workers[i].server = s;
+    atomic_store(&s->open_workers, count);
+    s->stop_msg.run = run_stop;
+    s->is_running = true;
+    atomic_store(&s->runner, self->thread);
+    return 0;
+}
+
+/* After this no message can come. */
+static void finish(struct pier_server *s)
+{
+    struct pi_thread *own = atomic_exchange(&s->runner, NULL);
+    while (atomic_load(&s->stoppers) > 0)
+        sched_yield();
+    pi_thread_drain(own);
+    pi_server_close_listeners(s);
+    s->is_running = s->is_listening = false;
+    atomic_store(&s->stop_posted, false);
+    atomic_store(&s->stop_requested, false);
+    atomic_store(&s->draining, false);
+    atomic_store(&s->abandoned, false);
+}
+
+int pier_server_run(struct pier_server *s)
+{
+    if (!s)
+        return pi_conn_null();
+    if (s->is_running)
+        return pi_fail(-EALREADY, "server");
+    int rc = pier_server_listen(s);
+    if (rc == 0)
+        rc = prepare(s);
+    if (rc < 0)
+        return rc;
+    sigset_t pipe, before;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    bool has_signals = take_signals(s);
+    pi_watchdog_start();
+    start_workers(s);
+    pi_notify("READY=1");
+    rc = pi_worker_run(&s->workers[0]);
+    join_workers(s);
+    pi_watchdog_stop();
+    if (has_signals)
+        give_signals_back();
+    finish(s);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+static void log_listening(const struct pier_server *s)
+{
+    for (int i = 0; i < s->listener_count; i++)
+        pier_log(PIER_LOG_INFO, "listening", pier_str("url", s->listeners[i].url));
+}
+
+int pier_serve(const char *url, pier_handler handler, void *arg, const struct pier_serve_opts *opts)
+{
+    struct pier_server *s = pier_server_new(opts);
+    int rc = s ? pier_server_add(s, url, handler, arg) : pier_error_code();
+    if (rc == 0)
+        rc = pier_server_listen(s);
+    if (rc == 0) {
+        log_listening(s);
+        rc = pier_server_run(s);
+    }
+    if (rc < 0)
+        pier_log(PIER_LOG_ERROR, pier_error(), pier_str("url", url));
+    int code = rc < 0 ? pier_exit_code() : 0;
+    pier_server_free(s);
+    return code;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net/stream.c - the plain transports: stream sockets (TCP, Unix) and pipe-like descriptors. One
+ * operation each, no policy.
+ */
+#define _GNU_SOURCE
+#include "net/conn.h"
+
+#include <unistd.h>
+
+static ssize_t sock_read(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns)
+{
+    struct io_op op = {
+        .code = IO_RECV, .fd = &c->io, .buf = buf, .len = len, .deadline_ns = deadline_ns
+    };
+    return io_run(&op);
+}
+
+static ssize_t sock_writev(struct pier_conn *c, struct iovec *pieces, int count,
+                           int64_t deadline_ns)
+{
+    struct msghdr msg = { .msg_iov = pieces, .msg_iovlen = (size_t)count };
+    struct io_op op = { .fd = &c->io, .deadline_ns = deadline_ns };
+    if (count == 1) {
+        op.code = IO_SEND;
+        op.buf = pieces[0].iov_base;
+        op.len = pieces[0].iov_len;
+    } else {
+        op.code = IO_SENDMSG;
+        op.buf = &msg;
+    }
+    return io_run(&op);
+}
+
+static int sock_shutdown_write(struct pier_conn *c)
+{
+    return shutdown(c->io.fd, SHUT_WR) == 0 ? 0 : -errno;
+}
+
+static void stream_close(struct pier_conn *c)
+{
+    if (c->child)
+        pi_child_close(c);
+    else
+        io_close(&c->io);
+}
+
+static ssize_t pipe_read(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns)
+{
+    struct io_op op = {
+        .code = IO_READ, .fd = &c->io, .buf = buf, .len = len, .deadline_ns = deadline_ns
+    };
+    return io_run(&op);
+}
+
+static ssize_t pipe_writev(struct pier_conn *c, struct iovec *pieces, int count,
+                           int64_t deadline_ns)
+{
+    struct io_op op = { .code = IO_WRITEV,
+                        .fd = &c->io,
+                        .buf = pieces,
+                        .len = (size_t)count,
+                        .deadline_ns = deadline_ns };
+    return io_run(&op);
+}
+
+/* A pipe has no half to close. */
+static int pipe_shutdown_write(struct pier_conn *c)
+{
+    return -EOPNOTSUPP;
+}
+
+const struct pi_transport pi_tcp = {
+    "tcp", false, sock_read, sock_writev, sock_shutdown_write, stream_close
+};
+const struct pi_transport pi_unix = {
+    "unix", false, sock_read, sock_writev, sock_shutdown_write, stream_close
+};
+const struct pi_transport pi_pipe = {
+    "pipe", false, pipe_read, pipe_writev, pipe_shutdown_write, stream_close
+};
+
+const struct pi_transport *pi_transport_of(int family)
+{
+    return family == AF_INET || family == AF_INET6 ? &pi_tcp : &pi_unix;
+}

@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net/worker.c - accepting and serving on one loop.
+ *
+ * Accepts are armed operations, so that a listener costs no stack. An acceptor pauses when the
+ * server is full, or when descriptors, memory or threads run out, and keeps the listener:
+ * connections then wait in the backlog. It goes on when a connection has ended, or after a moment.
+ */
+#define _GNU_SOURCE
+#include "net/server.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    RETRY_MS = 100,      /* after an accept that failed for want of something */
+    SAY_EVERY_MS = 1000, /* complaints of one kind */
+    BALANCE_SLACK =
+        2,            /* connections above the least loaded worker that are not worth a hand-over */
+    LINGER_MS = 1000, /* for a peer that was still sending when its handler ended */
+    LINGER_BYTES = 1 << 20,
+    GRACE_MS = 10 * 1000,
+    MAX_CONNS = 10000,
+};
+
+static int max_conns(const struct pier_server *s)
+{
+    return s->opts.max_conns > 0 ? s->opts.max_conns : MAX_CONNS;
+}
+
+static bool may_say(struct pier_server *s)
+{
+    int64_t now = pi_clock_ns();
+    int64_t last = atomic_load(&s->said_ns);
+    return (last == 0 || now - last >= SAY_EVERY_MS * PIER_MILLISECOND) &&
+           atomic_compare_exchange_strong(&s->said_ns, &last, now);
+}
+
+/* ---- one connection ---- */
+
+void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
+{
+    pi_conn_init(c, a->fd, pi_transport_of(a->listener->addr.any.sa_family), &a->peer.any);
+    pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
+    c->is_owned = true;
+    c->draining = &s->draining;
+}
+
+/* Closing with unread input resets the connection, and the reset may overtake the reply: so the end
+ * is sent first, and what still comes is read and dropped for a moment. Only where there was
+ * something unread. */
+static void linger(struct pier_conn *c)
+{
+    char waste[4096];
+    size_t dropped = 0;
+    if (c->io.fd < 0 || c->at_end || c->read_error || c->write_error || c->bytes_written == 0)
+        return;
+    ssize_t n = c->ahead_len > 0 ? 1 : c->transport->read(c, waste, sizeof waste, IO_NOW);
+    if (n <= 0 || c->transport->shutdown_write(c) < 0)
+        return;
+    int64_t until = pier_after(LINGER_MS * PIER_MILLISECOND);
+    while (n > 0 && dropped < LINGER_BYTES) {
+        dropped += (size_t)n;
+        n = c->transport->read(c, waste, sizeof waste, until);
+    }
+}
+
+static void log_failure(struct pier_conn *c, const struct pi_endpoint *e, int rc)
+{
+    const char *words = pier_error_code() == rc ? pier_error() : pier_strerror(rc);
+    pier_log(PIER_LOG_WARN, "connection failed", pier_str("endpoint", e->text),
+             pier_str("peer", pier_peer(c)), pier_str("error", words));
+}
+
+/* What the peer does, going away or staying silent, is no more than worth a debug line. */
+static bool is_everyday(int rc)
+{
+    return rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == -ECANCELED;
+}
+
+void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
+{
+    const struct pi_endpoint *e = a->listener->endpoint;
+    int rc = e->handler(c, e->arg);
+    if (rc < 0 && (!is_everyday(rc) || pier_log_enabled(PIER_LOG_DEBUG)))
+        log_failure(c, e, rc);
+    linger(c);
+    pi_conn_fini(c);
+}
+
+/* ---- tasks ---- */
+
+struct conn_start {
+    struct pi_accepted accepted;
+    struct pi_worker *worker;
+};
+
+static void link_conn(struct pi_worker *w, struct pier_conn *c)
+{
+    c->next = w->conns;
+    if (c->next)
+        c->next->prev = c;
+    w->conns = c;
+}
+
+static void unlink_conn(struct pi_worker *w, struct pier_conn *c)
+{
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        w->conns = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+}
+
+/* A place is free: for acceptors that wait for one, and for a worker that waits for its last
+ * connection. */
+static void leave(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    atomic_fetch_sub(&w->load, 1);
+    atomic_fetch_sub(&s->conns, 1);
+    if (w->stopping)
+        pi_ready(w->root, 0);
+    if (atomic_load(&s->paused) > 0)
+        pi_server_nudge(s);
+}
+
+static int conn_main(void *arg)
+{
+    struct conn_start *start = arg;
+    struct pi_worker *w = start->worker;
+    struct pier_conn c;
+    pi_serve_init(&c, &start->accepted, w->server);
+    link_conn(w, &c);
+    pi_serve_conn(&c, &start->accepted, w);
+    unlink_conn(w, &c);
+    leave(w);
+    return 0;
+}
+
+/* ---- hand-over to another worker ---- */
+
+struct handover {
+    struct pi_msg msg;
+    struct conn_start start;
+};
+
+static int start_task(struct pi_worker *w, const struct pi_accepted *a)
+{
+    struct conn_start start = { *a, w };
+    return pi_spawn_copy(&w->scope, a->listener->endpoint->text, conn_main, &start, sizeof start);
+}
+
+static void take_over(struct pi_msg *msg)
+{
+    struct handover *h = PI_CONTAINER_OF(msg, struct handover, msg);
+    struct pi_worker *w = h->start.worker;
+    /* Without memory for a task the connection is closed: it left its acceptor, which would have
+     * kept it. */
+    if (w->scope.cancelled || start_task(w, &h->start.accepted) < 0) {
+        close(h->start.accepted.fd);
+        leave(w);
+    }
+    pi_free(h);
+}
+
+static struct pi_worker *least_loaded(struct pi_worker *own)
+{
+    struct pier_server *s = own->server;
+    struct pi_worker *best = own;
+    int least = atomic_load_explicit(&own->load, memory_order_relaxed) - BALANCE_SLACK;
+    for (int i = 0; i < s->worker_count; i++) {
+        int load = atomic_load_explicit(&s->workers[i].load, memory_order_relaxed);
+        if (load < least) {
+            least = load;
+            best = &s->workers[i];
+        }
+    }
+    return best;
+}
+
+/* Under the lock, since a worker without connections may end at any time. */
+static int hand_over(struct pi_worker *to, const struct pi_accepted *a)
+{
+    struct pier_server *s = to->server;
+    struct handover *h = pi_alloc(sizeof *h);
+    if (!h)
+        return -ENOMEM;
+    *h = (struct handover){ .msg.run = take_over, .start = { *a, to } };
+    pthread_mutex_lock(&s->lock);
+    bool is_there = to->thread != NULL;
+    if (is_there) {
+        atomic_fetch_add(&to->load, 1);
+        pi_thread_post(to->thread, &h->msg);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (!is_there)
+        pi_free(h);
+    return is_there ? 0 : -ESRCH;
+}
+
+/* ---- accepting ---- */
+
+static void arm(struct pi_acceptor *ac);
+
+static void pause_accept(struct pi_acceptor *ac, bool for_a_while)
+{
+    if (!ac->paused) {
+        ac->paused = true;
+        atomic_fetch_add(&ac->worker->server->paused, 1);
+    }
+    if (for_a_while)
+        pi_timer_arm(&ac->worker->thread->loop->timers, &ac->retry,
+                     pier_after(RETRY_MS * PIER_MILLISECOND));
+}
+
+static int start_on_some_loop(struct pi_worker *w, const struct pi_accepted *a)
+{
+    struct pi_worker *to = w->stopping ? w : least_loaded(w);
+    if (to != w && hand_over(to, a) == 0)
+        return 0;
+    atomic_fetch_add(&w->load, 1);
+    int rc = start_task(w, a);
+    if (rc < 0)
+        atomic_fetch_sub(&w->load, 1);
+    return rc;
+}
+
+/* Counts it in and starts it: 0; -EBUSY: no room; or another code. It is the caller's again then.
+ */
+static int start_conn(struct pi_worker *w, const struct pi_accepted *a)
+{
+    struct pier_server *s = w->server;
+    if (atomic_fetch_add(&s->conns, 1) >= max_conns(s)) {
+        atomic_fetch_sub(&s->conns, 1);
+        return -EBUSY;
+    }
+    int rc = s->opts.model == PIER_THREADS ? pi_conn_thread_start(w, a) : start_on_some_loop(w, a);
+    if (rc < 0)
+        atomic_fetch_sub(&s->conns, 1);
+    return rc;
+}
+
+static void say_why(struct pier_server *s, const struct pi_listener *l, int rc)
+{
+    if (!may_say(s))
+        return;
+    if (rc == -EBUSY)
+        pier_log(PIER_LOG_WARN, "connection limit reached, new ones wait",
+                 pier_str("endpoint", l->url), pier_int("max_conns", max_conns(s)));
+    else
+        pier_log(PIER_LOG_WARN, "accept failed, trying again", pier_str("endpoint", l->url),
+                 pier_str("error", pier_strerror(rc)));
+}
+
+/* Starts the pending connection; whether the acceptor may go on. */
+static bool settle_pending(struct pi_acceptor *ac)
+{
+    struct pi_accepted *a = &ac->pending;
+    if (a->fd < 0)
+        return true;
+    int rc = start_conn(ac->worker, a);
+    if (rc == 0) {
+        a->fd = -1;
+        return true;
+    }
+    say_why(ac->worker->server, ac->listener, rc);
+    pause_accept(ac, rc != -EBUSY);
+    /* The last connection may have ended between the count and the pause. */
+    if (rc == -EBUSY && atomic_load(&ac->worker->server->conns) < max_conns(ac->worker->server))
+        pi_server_nudge(ac->worker->server);
+    return false;
+}
+
+static bool is_passing(int rc)
+{
+    switch (rc) {
+    case -ECONNABORTED:
+    case -EPROTO:
+    case -ENETDOWN:
+    case -EHOSTDOWN:
+    case -EHOSTUNREACH:
+    case -ENETUNREACH:
+    case -EOPNOTSUPP:
+    case -ENONET:
+    case -EPERM:     /* a firewall's rule */
+        return true; /* accept(2): of the connection, not of the listener */
+    default:
+        return false;
+    }
+}
+
+/* Takes what accept returned; whether to go on accepting. */
+static bool take(struct pi_acceptor *ac, ssize_t result)
+{
+    if (result >= 0) {
+        ac->pending.fd = (int)result;
+        if (ac->addr.any.sa_family == AF_INET || ac->addr.any.sa_family == AF_INET6)
+            memcpy(&ac->pending.peer, &ac->addr, sizeof ac->pending.peer);
+        else
+            ac->pending.peer.any.sa_family = AF_UNIX;
+        return settle_pending(ac);
+    }
+    if (is_passing((int)result))
+        return true;
+    if (result != -ECANCELED) {
+        say_why(ac->worker->server, ac->listener, (int)result);
+        pause_accept(ac, true);
+    }
+    return false;
+}
+
+static void accepted(struct io_op *op)
+{
+    struct pi_acceptor *ac = PI_CONTAINER_OF(op, struct pi_acceptor, op);
+    ac->armed = false;
+    if (take(ac, op->result))
+        arm(ac);
+}
+
+static void prepare(struct pi_acceptor *ac)
+{
+    ac->addr.any.sa_family = AF_UNSPEC;
+    ac->op = (struct io_op){ .code = IO_ACCEPT,
+                             .fd = &ac->io,
+                             .buf = &ac->addr.any,
+                             .addr_len = sizeof ac->addr.un,
+                             .done = accepted };
+}
+
+static void arm(struct pi_acceptor *ac)
+{
+    prepare(ac);
+    int rc = io_arm(&ac->op);
+    ac->armed = rc == 0;
+    if (rc < 0) {
+        say_why(ac->worker->server, ac->listener, rc);
+        pause_accept(ac, true);
+    }
+}
+
+static void resume(struct pi_acceptor *ac)
+{
+    if (!ac->paused)
+        return;
+    ac->paused = false;
+    atomic_fetch_sub(&ac->worker->server->paused, 1);
+    if (!settle_pending(ac))
+        return;
+    if (!ac->worker->stopping && !ac->armed)
+        arm(ac);
+}
+
+static void retry(struct pi_timer *timer)
+{
+    resume(PI_CONTAINER_OF(timer, struct pi_acceptor, retry));
+}
+
+/* ---- stopping ---- */
+
+static void run_nudge(struct pi_msg *msg)
+{
+    struct pi_worker *w = PI_CONTAINER_OF(msg, struct pi_worker, nudge);
+    atomic_store(&w->nudged, false);
+    for (int i = 0; i < w->server->listener_count && !w->stopping; i++)
+        resume(&w->acceptors[i]);
+    pi_ready(w->root, 0);
+}
+
+void pi_server_nudge(struct pier_server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < s->worker_count; i++) {
+        struct pi_worker *w = &s->workers[i];
+        if (w->thread && !atomic_exchange(&w->nudged, true))
+            pi_thread_post(w->thread, &w->nudge);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* The worker's task waits for a nudge, at most until then; 0, or the code that ends its waiting. */
+static int await_nudge(struct pi_worker *w, int64_t until_ns, const char *what)
+{
+    int rc = pi_cancel_check(w->root);
+    if (rc < 0)
+        return rc;
+    w->root->waits_for = what;
+    return pi_park(w->root, pi_deadline(w->root, until_ns), true);
+}
+
+/* Accepts what is in the backlog; with a full server, as places become free. 0, or the code that
+ * ended the wait. */
+static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
+{
+    struct pi_worker *w = ac->worker;
+    for (;;) {
+        if (ac->pending.fd >= 0) {
+            int rc = start_conn(w, &ac->pending);
+            if (rc == 0)
+                ac->pending.fd = -1;
+            else if ((rc = await_nudge(w, until_ns, "room for the backlog")) < 0)
+                return rc;
+            continue;
+        }
+        prepare(ac);
+        ssize_t n = io_call(&ac->op);
+        if (n == -EAGAIN || (n < 0 && !is_passing((int)n)))
+            return 0;
+        if (n >= 0)
+            take(ac, n);
+    }
+}
+
+static void close_acceptor(struct pi_acceptor *ac)
+{
+    struct pi_loop *loop = ac->worker->thread->loop;
+    pi_timer_disarm(&loop->timers, &ac->retry);
+    if (ac->armed)
+        io_disarm(&ac->op);
+    if (ac->paused)
+        atomic_fetch_sub(&ac->worker->server->paused, 1);
+    ac->paused = false;
+}
+
+static void leave_loop(struct pi_acceptor *ac)
+{
+    struct pi_loop *loop = ac->worker->thread->loop;
+    if (ac->pending.fd >= 0)
+        close(ac->pending.fd); /* the grace is over */
+    ac->pending.fd = -1;
+    io_detach(&ac->io);
+    pi_timer_unreserve(&loop->timers);
+}
+
+static int stop_accepting(struct pi_worker *w, int64_t until_ns)
+{
+    struct pier_server *s = w->server;
+    int rc = 0;
+    for (int i = 0; i < s->listener_count; i++)
+        close_acceptor(&w->acceptors[i]);
+    for (int i = 0; i < s->listener_count && rc == 0; i++)
+        rc = empty_backlog(&w->acceptors[i], until_ns);
+    for (int i = 0; i < s->listener_count; i++)
+        leave_loop(&w->acceptors[i]);
+    if (atomic_fetch_sub(&s->open_workers, 1) == 1)
+        pi_server_close_listeners(s);
+    return rc;
+}
+
+/* Reads that wait look up and find the server draining. */
+static void wake_readers(struct pi_worker *w)
+{
+    for (struct pier_conn *c = w->conns; c; c = c->next)
+        io_interrupt_read(&c->io);
+    if (w->server->opts.model == PIER_THREADS)
+        pi_conn_threads_wake(w->server);
+}
+
+static int await_conns(struct pi_worker *w, int64_t until_ns)
+{
+    int rc = 0;
+    while (rc >= 0 && atomic_load(&w->load) > 0)
+        rc = await_nudge(w, until_ns, "the last connections");
+    return rc;
+}
+
+/* Once it is, nothing is handed to this worker any more. */
+static bool is_empty(struct pi_worker *w)
+{
+    pthread_mutex_lock(&w->server->lock);
+    bool empty = atomic_load(&w->load) == 0;
+    if (empty)
+        w->thread = NULL;
+    pthread_mutex_unlock(&w->server->lock);
+    return empty;
+}
+
+/* Drains: what is queued is accepted, handlers finish within the grace, the rest is cancelled. */
+static void stop(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    int grace_ms = s->opts.grace_ms ? s->opts.grace_ms : GRACE_MS;
+    int64_t until = grace_ms < 0 ? 0 : pier_after(grace_ms * PIER_MILLISECOND);
+    if (atomic_load(&s->abandoned))
+        until = 1;
+    int rc = stop_accepting(w, until);
+    atomic_store(&s->draining, true);
+    wake_readers(w);
+    if (rc == 0)
+        rc = await_conns(w, until);
+    if (rc < 0) {
+        pier_scope_cancel(&w->scope);
+        if (s->opts.model == PIER_THREADS)
+            pi_conn_threads_cancel(s);
+    }
+    while (!is_empty(w)) {
+        w->root->waits_for = "cancelled connections";
+        pi_park(w->root, 0, false);
+    }
+}
+
+/* ---- the worker ---- */
+
+static int open_acceptors(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    struct pi_loop *loop = pi_loop_need(&w->scope);
+    if (!loop)
+        return pier_error_code();
+    w->acceptors = pi_zalloc((size_t)s->listener_count * sizeof *w->acceptors);
+    if (!w->acceptors)
+        return pi_fail(-ENOMEM, "accept");
+    for (int i = 0; i < s->listener_count; i++) {
+        struct pi_acceptor *ac = &w->acceptors[i];
+        ac->worker = w;
+        ac->listener = &s->listeners[i];
+        ac->pending = (struct pi_accepted){ .fd = -1, .listener = ac->listener };
+        ac->retry.fire = retry;
+        io_fd_init(&ac->io, ac->listener->fd);
+        ac->io.exclusive = true;
+        if (pi_timer_reserve(&loop->timers) < 0)
+            return pi_fail(-ENOMEM, "accept");
+    }
+    return 0;
+}
+
+/* Serves until the server stops: 0, or the code that cancelled it. */
+static int serve(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    int rc = 0;
+    for (int i = 0; i < s->listener_count; i++)
+        arm(&w->acceptors[i]);
+    while (rc == 0 && !atomic_load(&s->stop_requested))
+        rc = await_nudge(w, 0, "connections");
+    if (rc < 0) {
+        atomic_store(&s->abandoned, true);
+        atomic_store(&s->stop_requested, true);
+        pi_server_nudge(s);
+    }
+    return rc;
+}
+
+int pi_worker_run(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    struct pi_task *self = pi_task_self();
+    w->root = self;
+    w->nudge.run = run_nudge;
+    pier_scope_open(&w->scope, 0);
+    int rc = open_acceptors(w);
+    if (rc == 0) {
+        pthread_mutex_lock(&s->lock);
+        w->thread = self->thread;
+        pthread_mutex_unlock(&s->lock);
+        rc = serve(w);
+        w->stopping = true;
+        stop(w);
+        pi_thread_drain(self->thread); /* a nudge on its way */
+    }
+    int joined = pier_scope_join(&w->scope);
+    pi_free(w->acceptors);
+    w->acceptors = NULL;
+    return rc < 0 ? rc : joined;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/io.c - what the backends share: the front door, the system calls themselves, sleeping, and
+ * the choice of a backend.
+ */
+#define _GNU_SOURCE
+#include "task/io.h"
+
+#include "base/assert.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+ssize_t io_run(struct io_op *op)
+{
+    struct pi_task *self = pi_task_self();
+    int rc = pi_cancel_check(self);
+    if (rc < 0)
+        return rc;
+    struct pi_loop *loop = self->thread->loop;
+    return loop ? loop->backend->run(loop, self, op) : io_direct_run(self, op);
+}
+
+int io_arm(struct io_op *op)
+{
+    struct pi_loop *loop = pi_task_self()->thread->loop;
+    PIER_ASSERT(loop != NULL && op->done != NULL);
+    op->task = NULL;
+    return loop->backend->arm(loop, op);
+}
+
+void io_disarm(struct io_op *op)
+{
+    struct pi_loop *loop = pi_task_self()->thread->loop;
+    PIER_ASSERT(loop != NULL);
+    loop->backend->disarm(loop, op);
+}
+
+void io_interrupt_read(struct io_fd *f)
+{
+    struct io_op *op = f->reader;
+    if (!op || !op->task)
+        return;
+    f->reader = NULL;
+    pi_ready(op->task, -EINTR);
+}
+
+void io_detach(struct io_fd *f)
+{
+    struct pi_loop *loop = pi_task_self()->thread->loop;
+    if (loop && f->loop_serial == loop->serial)
+        loop->backend->detach(loop, f);
+    f->loop_serial = 0;
+}
+
+void io_close(struct io_fd *f)
+{
+    if (f->fd < 0)
+        return;
+    PIER_ASSERT(!f->reader && !f->writer);
+    if (f->shared)
+        io_detach(f);
+    close(f->fd);
+    f->fd = -1;
+}
+
+static ssize_t poll_now(const struct io_op *op)
+{
+    struct pollfd p = { .fd = op->fd->fd, .events = (short)op->len };
+    int rc = poll(&p, 1, 0);
+    if (rc < 0)
+        return -1;
+    if (rc == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return p.revents;
+}
+
+/* The first call starts the attempt; the next one, after a wait, asks how it went. A Unix socket
+ * whose peer's backlog is full says EAGAIN and has started nothing: that is ENOBUFS here, and the
+ * caller's to repeat. */
+static ssize_t connect_now(struct io_op *op)
+{
+    int fd = op->fd->fd;
+    int error = 0;
+    socklen_t len = sizeof error;
+    if (op->len == 1)
+        return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || (errno = error) ? -1 : 0;
+    op->len = 1;
+    int rc = connect(fd, op->buf, op->addr_len);
+    if (rc < 0)
+        errno = errno == EINPROGRESS ? EAGAIN : errno == EAGAIN ? ENOBUFS : errno;
+    return rc;
+}
+
+static ssize_t splice_now(int from, int to, size_t len)
+{
+    return splice(from, NULL, to, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+}
+
+static ssize_t call_once(struct io_op *op)
+{
+    int fd = op->fd->fd;
+    switch (op->code) {
+    case IO_RECV:
+        return recv(fd, op->buf, op->len, MSG_DONTWAIT);
+    case IO_SEND:
+        return send(fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    case IO_RECVMSG:
+        return recvmsg(fd, op->buf, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    case IO_SENDMSG:
+        return sendmsg(fd, op->buf, MSG_DONTWAIT | MSG_NOSIGNAL);
+    case IO_READ:
+        return read(fd, op->buf, op->len);
+    case IO_WRITEV:
+        return writev(fd, op->buf, (int)op->len);
+    case IO_ACCEPT:
+        return accept4(fd, op->buf, op->buf ? &op->addr_len : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    case IO_CONNECT:
+        return connect_now(op);
+    case IO_POLL:
+        return poll_now(op);
+    case IO_SPLICE_IN:
+        return splice_now(fd, op->other_fd, op->len);
+    case IO_SPLICE_OUT:
+        return splice_now(op->other_fd, fd, op->len);
+    default:
+        PIER_ASSERT(!"an operation on a descriptor");
+        return -1;
+    }
+}
+
+/* After a read, is another one likely to find something? A full buffer says yes; a short one, on
+ * TCP, no: what comes later is a new edge. The end and errors stay in the queue without one. */
+static void keep_hint(const struct io_op *op, ssize_t n)
+{
+    struct io_fd *f = op->fd;
+    if (op->code == IO_RECV && f->greedy && !f->hung_up)
+        f->may_read = n > 0 && (size_t)n == op->len;
+}
+
+ssize_t io_call(struct io_op *op)
+{
+    ssize_t n;
+    do
+        n = call_once(op);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        keep_hint(op, n);
+        return n;
+    }
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+        return -errno;
+    if (io_is_read(op))
+        op->fd->may_read = false;
+    else
+        op->fd->may_write = false;
+    return -EAGAIN;
+}
+
+ssize_t io_sleep(struct pi_task *self, struct io_op *op)
+{
+    self->op = op;
+    int rc = pi_park(self, pi_deadline(self, op->deadline_ns), true);
+    self->op = NULL;
+    if (rc == -ETIMEDOUT && op->deadline_ns && op->deadline_ns <= pi_clock_ns())
+        return 0;
+    return rc;
+}
+
+const char *io_name(enum io_code code)
+{
+    static const char *const names[] = {
+        [IO_RECV] = "read",
+        [IO_SEND] = "write",
+        [IO_RECVMSG] = "read message",
+        [IO_SENDMSG] = "write",
+        [IO_READ] = "read",
+        [IO_WRITEV] = "write",
+        [IO_ACCEPT] = "accept",
+        [IO_CONNECT] = "connect",
+        [IO_POLL] = "readiness",
+        [IO_SPLICE_IN] = "relay in",
+        [IO_SPLICE_OUT] = "relay out",
+        [IO_SLEEP] = "sleep",
+        [IO_OFFLOAD] = "offload",
+        [IO_RESOLVE] = "resolve",
+    };
+    return names[code];
+}
+
+static void warn_backend(const char *wanted)
+{
+    static _Atomic bool warned;
+    if (!atomic_exchange(&warned, true))
+        pier_log(PIER_LOG_WARN, "PIER_BACKEND is not available here; using epoll",
+                 pier_str("wanted", wanted));
+}
+
+const struct io_backend *io_choose_backend(void)
+{
+    const char *wanted = getenv("PIER_BACKEND");
+    if (wanted && *wanted && strcmp(wanted, "auto") != 0 && strcmp(wanted, "epoll") != 0)
+        warn_backend(wanted);
+    return &io_epoll;
+}
+
+const char *pier_backend(const char **why)
+{
+    if (why) {
+        const char *wanted = getenv("PIER_BACKEND");
+        *why = wanted && strcmp(wanted, "epoll") == 0 ? "PIER_BACKEND asks for it"
+                                                      : "the only one of this build";
+    }
+    return io_choose_backend()->name;
+}

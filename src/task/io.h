@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/io.h - the one seam through which everything waits for the outside: descriptors, time,
+ * names, other threads' work.
+ *
+ *   io_run(op)   parks the caller until op has its result; op lives on the caller's stack.
+ *   io_arm(op)   parks nobody; op lives in an object, and op->done(op) is called on the loop when
+ * it has its result.
+ *
+ * What a backend must do is struct io_backend below; each is one file of the same few functions:
+ * io_direct.c (no loop on this thread: system calls, and poll(2) when they would block),
+ * io_epoll.c. Rules for all of them:
+ *   - results are system-call results, or negative codes; interrupted calls are repeated, never
+ * reported;
+ *   - a completed operation returns its result even if it was cancelled meanwhile;
+ *   - a buffer belongs to the operation until it returns (until done() is called);
+ *   - one operation per descriptor and direction, a second one is -EBUSY;
+ *   - io_interrupt_read() ends a waiting read with -EINTR, the one way to see that code: a server's
+ * stop does it.
+ */
+#ifndef PI_TASK_IO_H
+#define PI_TASK_IO_H
+
+#include "task/task.h"
+
+#include <sys/socket.h>
+
+enum io_code {
+    IO_RECV,    /* fd, buf, len */
+    IO_SEND,    /* fd, buf, len */
+    IO_RECVMSG, /* fd, buf: struct msghdr */
+    IO_SENDMSG, /* fd, buf: struct msghdr */
+    IO_READ,    /* fd, buf, len: pipes and the like */
+    IO_WRITEV,  /* fd, buf: struct iovec, len: how many */
+    IO_ACCEPT,  /* fd, buf: struct sockaddr or NULL, addr_len; result: a non-blocking descriptor */
+    IO_CONNECT, /* fd, buf: struct sockaddr, addr_len; len: 0 */
+    IO_POLL,    /* fd, len: poll(2) events; result: events */
+    IO_SPLICE_IN,  /* fd to the pipe other_fd, len bytes */
+    IO_SPLICE_OUT, /* the pipe other_fd to fd, len bytes */
+    IO_SLEEP,      /* until deadline_ns: 0 */
+    IO_OFFLOAD,    /* job: runs on an offload thread */
+    IO_RESOLVE,    /* job, and buf: struct pi_resolve, for backends that know names themselves */
+};
+
+/* A descriptor and what a backend knows of it. Embedded in connections and listeners; lives until
+ * io_close(). */
+struct io_fd {
+    int fd;
+    bool may_read, may_write; /* a call is likely not to block */
+    bool greedy;              /* a short read means that nothing is left: TCP */
+    bool hung_up;             /* the end or an error is in the queue: stay readable */
+    bool watches_write;       /* epoll: EPOLLOUT is registered */
+    bool exclusive;           /* several loops wait for it: wake one of them */
+    bool shared;              /* others may hold the open file: deregister before closing */
+    uint64_t loop_serial;     /* the loop it is registered with */
+    struct io_op *reader, *writer;
+    struct io_fd *next_kicked; /* epoll: armed with a hint set */
+    bool kicked;
+};
+
+/* As an operation's deadline: do it if it does not wait, else -EAGAIN. */
+#define IO_NOW ((int64_t)-1)
+
+struct pi_offload_job;
+
+struct io_op {
+    enum io_code code;
+    struct io_fd *fd;
+    void *buf;
+    size_t len;
+    socklen_t addr_len;
+    int other_fd;
+    int64_t deadline_ns; /* the operation's own; 0: none */
+    struct pi_offload_job *job;
+    struct pi_task *task;           /* parked in io_run() */
+    void (*done)(struct io_op *op); /* of io_arm(); must not wait */
+    ssize_t result;
+};
+
+struct io_backend {
+    const char *name;
+    /* Prepares loop->io; 0 or a negative code, -EPERM, -ENOSYS and -ENOMEM meaning: use another
+     * backend. */
+    int (*open)(struct pi_loop *loop);
+    void (*close)(struct pi_loop *loop);
+    /* Collects completions, making tasks ready and calling done(); sleeps until deadline_ns (0: as
+     * long as it takes; -1: not at all) or until the thread is woken. */
+    void (*poll)(struct pi_loop *loop, int64_t deadline_ns);
+    ssize_t (*run)(struct pi_loop *loop, struct pi_task *self, struct io_op *op);
+    int (*arm)(struct pi_loop *loop, struct io_op *op);
+    /* Ends an armed operation with -ECANCELED; done() is called exactly once, here or later. */
+    void (*disarm)(struct pi_loop *loop, struct io_op *op);
+    /* Before f->fd is closed or leaves the loop: nothing of it stays behind. */
+    void (*detach)(struct pi_loop *loop, struct io_fd *f);
+    /* A descriptor that is readable when poll() has something to do; watch() adds one, a timer, to
+     * what makes it so. */
+    int (*pollable_fd)(struct pi_loop *loop);
+    int (*watch)(struct pi_loop *loop, int fd);
+};
+
+extern const struct io_backend io_epoll;
+
+/* What new loops use: PIER_BACKEND, else the best that works here. */
+const struct io_backend *io_choose_backend(void);
+
+/* Checks for cancellation, then waits for op on this thread's backend. */
+ssize_t io_run(struct io_op *op);
+
+/* Needs a loop on this thread. 0 or a negative code, and then done() is not called. */
+int io_arm(struct io_op *op);
+void io_disarm(struct io_op *op);
+
+/* The backend of threads without a loop. */
+ssize_t io_direct_run(struct pi_task *self, struct io_op *op);
+int io_direct_park(struct pi_task *self, int64_t deadline_ns);
+
+/* Ends the read, accept or poll that waits on f, if any, with -EINTR. On the thread that waits. */
+void io_interrupt_read(struct io_fd *f);
+
+static inline void io_fd_init(struct io_fd *f, int fd)
+{
+    *f = (struct io_fd){ .fd = fd, .may_read = true, .may_write = true };
+}
+
+/* Takes f out of this thread's loop; the descriptor is then free to go elsewhere. */
+void io_detach(struct io_fd *f);
+
+/* Closes the descriptor; nobody waits on it any more. */
+void io_close(struct io_fd *f);
+
+/* For backends: op's system call without waiting; -EAGAIN where it would. Keeps f's hints. */
+ssize_t io_call(struct io_op *op);
+
+/* For backends: the direction that op waits for. */
+static inline bool io_is_read(const struct io_op *op)
+{
+    switch (op->code) {
+    case IO_RECV:
+    case IO_RECVMSG:
+    case IO_READ:
+    case IO_ACCEPT:
+    case IO_SPLICE_IN:
+        return true;
+    case IO_POLL:
+        return op->len & 1; /* POLLIN */
+    default:
+        return false;
+    }
+}
+
+/* For backends: time and other threads' work, which are the same everywhere. */
+ssize_t io_sleep(struct pi_task *self, struct io_op *op);
+ssize_t io_offload(struct pi_task *self, struct io_op *op);
+
+/* "read", "accept": for dumps. */
+const char *io_name(enum io_code code);
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/io_epoll.c - the epoll backend: try the call where it is likely to succeed, else park until
+ * the descriptor is ready.
+ *
+ * Descriptors are registered once, edge-triggered, when they are first waited for; EPOLLOUT is
+ * added when a first write would block, since a Unix socket reports it after every read of the
+ * peer's. All events of a batch are turned into hints and ready tasks before any task runs, so no
+ * event can meet a descriptor that a task has closed meanwhile. Specification: epoll(7).
+ */
+#define _GNU_SOURCE
+#include "base/assert.h"
+#include "task/io.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum { BATCH = 256, BURST = 32 };
+
+struct epoll_io {
+    int fd;
+    struct io_fd *kicked; /* armed while they may be ready: no edge will tell */
+    struct epoll_event events[BATCH];
+};
+
+static int epoll_fd(struct pi_loop *loop)
+{
+    return ((struct epoll_io *)loop->io)->fd;
+}
+
+/* ---- registration ---- */
+
+static int control(struct pi_loop *loop, int how, int fd, uint32_t events, void *ptr)
+{
+    struct epoll_event ev = { .events = events, .data.ptr = ptr };
+    return epoll_ctl(epoll_fd(loop), how, fd, &ev) == 0 ? 0 : -errno;
+}
+
+static int watch_fd(struct pi_loop *loop, struct io_fd *f, bool for_write)
+{
+    bool known = f->loop_serial == loop->serial;
+    if (known && (!for_write || f->watches_write))
+        return 0;
+    uint32_t events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET | (for_write ? EPOLLOUT : 0);
+    if (f->exclusive)
+        events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE;
+    int rc = control(loop, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, f->fd, events, f);
+    if (rc < 0)
+        return rc;
+    f->loop_serial = loop->serial;
+    f->watches_write = for_write;
+    return 0;
+}
+
+static void unkick(struct pi_loop *loop, struct io_fd *f);
+
+static void epoll_detach(struct pi_loop *loop, struct io_fd *f)
+{
+    if (f->kicked)
+        unkick(loop, f);
+    int rc = control(loop, EPOLL_CTL_DEL, f->fd, 0, NULL);
+    PIER_ASSERT(rc == 0 || rc == -ENOENT || rc == -EBADF);
+    f->watches_write = false;
+}
+
+/* ---- waiting ---- */
+
+static struct io_op **slot_of(const struct io_op *op)
+{
+    return io_is_read(op) ? &op->fd->reader : &op->fd->writer;
+}
+
+/* Parks until op's direction may be ready: 0, or the code that ends the operation. */
+static int wait_ready(struct pi_loop *loop, struct pi_task *self, struct io_op *op,
+                      int64_t deadline_ns)
+{
+    struct io_op **slot = slot_of(op);
+    if (*slot)
+        return -EBUSY;
+    int rc = watch_fd(loop, op->fd, !io_is_read(op));
+    if (rc < 0)
+        return rc;
+    *slot = op;
+    op->task = self;
+    self->op = op;
+    rc = pi_park(self, deadline_ns, true);
+    self->op = NULL;
+    if (*slot == op)
+        *slot = NULL;
+    return rc;
+}
+
+static bool is_likely(const struct io_op *op)
+{
+    return io_is_read(op) ? op->fd->may_read : op->fd->may_write;
+}
+
+static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
+{
+    if (op->deadline_ns == IO_NOW)
+        return io_call(op);
+    int64_t deadline = pi_deadline(self, op->deadline_ns);
+    for (;;) {
+        if (is_likely(op)) {
+            ssize_t n = io_call(op);
+            if (n != -EAGAIN) {
+                if (--loop->budget <= 0)
+                    pi_pass(self);
+                return n;
+            }
+        }
+        int rc = wait_ready(loop, self, op, deadline);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* A descriptor that is not Pier's is registered for this one wait. What epoll refuses, a regular
+ * file, is always ready. */
+static ssize_t run_poll(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
+{
+    ssize_t ready = io_call(op);
+    if (ready != -EAGAIN)
+        return ready;
+    struct io_fd *f = op->fd;
+    int rc = control(loop, EPOLL_CTL_ADD, f->fd, (uint32_t)op->len | EPOLLET, f);
+    if (rc < 0)
+        return rc == -EEXIST ? -EBUSY : rc;
+    f->loop_serial = loop->serial;
+    f->watches_write = true;
+    do {
+        rc = wait_ready(loop, self, op, pi_deadline(self, op->deadline_ns));
+        ready = rc < 0 ? rc : io_call(op);
+    } while (ready == -EAGAIN);
+    epoll_detach(loop, f);
+    f->loop_serial = 0;
+    return ready;
+}
+
+static ssize_t epoll_run(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
+{
+    switch (op->code) {
+    case IO_SLEEP:
+        return io_sleep(self, op);
+    case IO_OFFLOAD:
+    case IO_RESOLVE:
+        return io_offload(self, op);
+    case IO_POLL:
+        return run_poll(loop, self, op);
+    default:
+        return run_on_fd(loop, self, op);
+    }
+}
+
+/* ---- armed operations ---- */
+
+/* An edge that has been seen does not come again: the poll looks at f itself. */
+static void kick(struct pi_loop *loop, struct io_fd *f)
+{
+    struct epoll_io *io = loop->io;
+    if (f->kicked)
+        return;
+    f->kicked = true;
+    f->next_kicked = io->kicked;
+    io->kicked = f;
+}
+
+static int epoll_arm(struct pi_loop *loop, struct io_op *op)
+{
+    struct io_op **slot = slot_of(op);
+    if (*slot)
+        return -EBUSY;
+    int rc = watch_fd(loop, op->fd, !io_is_read(op));
+    if (rc < 0)
+        return rc;
+    *slot = op;
+    if (is_likely(op))
+        kick(loop, op->fd);
+    return 0;
+}
+
+static void unkick(struct pi_loop *loop, struct io_fd *f)
+{
+    struct epoll_io *io = loop->io;
+    struct io_fd **at = &io->kicked;
+    while (*at && *at != f)
+        at = &(*at)->next_kicked;
+    if (*at)
+        *at = f->next_kicked;
+    f->kicked = false;
+}
+
+static void epoll_disarm(struct pi_loop *loop, struct io_op *op)
+{
+    struct io_op **slot = slot_of(op);
+    if (*slot != op)
+        return;
+    *slot = NULL;
+    op->result = -ECANCELED;
+    op->done(op);
+}
+
+/* ---- the poll ---- */
+
+static void ready_op(struct io_op **slot)
+{
+    struct io_op *op = *slot;
+    if (!op)
+        return;
+    if (op->task) {
+        *slot = NULL;
+        pi_ready(op->task, 0);
+        return;
+    }
+    /* done() may arm again: a burst of connections is taken at once, a flood leaves room for
+     * others. */
+    for (int i = 0; i < BURST && *slot; i++) {
+        op = *slot;
+        ssize_t n = io_call(op);
+        if (n == -EAGAIN)
+            return;
+        *slot = NULL;
+        op->result = n;
+        op->done(op);
+    }
+}
+
+static bool is_poll(const struct io_op *op)
+{
+    return op && op->code == IO_POLL;
+}
+
+static void take_event(struct io_fd *f, uint32_t events)
+{
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI))
+        f->hung_up = true;
+    bool readable = events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI);
+    bool writable = events & (EPOLLOUT | EPOLLHUP | EPOLLERR);
+    if (readable)
+        f->may_read = true;
+    if (writable)
+        f->may_write = true;
+    /* A done() may arm again, but never end f. */
+    if (readable || is_poll(f->reader))
+        ready_op(&f->reader);
+    if (writable || is_poll(f->writer))
+        ready_op(&f->writer);
+}
+
+/* Each is looked at once: one that is armed again and may have more comes back in the next poll. */
+static void run_kicked(struct epoll_io *io)
+{
+    struct io_fd *f = io->kicked;
+    io->kicked = NULL;
+    while (f) {
+        struct io_fd *next = f->next_kicked;
+        f->kicked = false;
+        if (f->may_read)
+            ready_op(&f->reader);
+        if (f->may_write)
+            ready_op(&f->writer);
+        f = next;
+    }
+}
+
+/* How long to sleep: -1 for ever. */
+static int64_t time_left(int64_t deadline_ns)
+{
+    if (deadline_ns == 0)
+        return -1;
+    int64_t left = deadline_ns < 0 ? 0 : deadline_ns - pi_clock_ns();
+    return left > 0 ? left : 0;
+}
+
+/* Milliseconds are too coarse for short sleeps; where epoll_pwait2 (Linux 5.11) is missing they are
+ * rounded up, so that no timer is early and polled twice. */
+static int wait_events(struct epoll_io *io, int64_t left_ns)
+{
+    struct timespec ts = { left_ns / PIER_SECOND, left_ns % PIER_SECOND };
+    int count = epoll_pwait2(io->fd, io->events, BATCH, left_ns < 0 ? NULL : &ts, NULL);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM))
+        return count;
+    int64_t ms = left_ns < 0 ? -1 : (left_ns + PIER_MILLISECOND - 1) / PIER_MILLISECOND;
+    return epoll_wait(io->fd, io->events, BATCH, ms > INT32_MAX ? INT32_MAX : (int)ms);
+}
+
+static void epoll_poll(struct pi_loop *loop, int64_t deadline_ns)
+{
+    struct epoll_io *io = loop->io;
+    struct pi_thread *th = loop->thread;
+    int64_t left = io->kicked ? 0 : time_left(deadline_ns);
+    if (left != 0 && !pi_thread_sleep(th, PI_SLEEPS_FD))
+        left = 0;
+    int count = wait_events(io, left);
+    pi_thread_awake(th);
+    PIER_ASSERT(count >= 0 || errno == EINTR);
+    for (int i = 0; i < count; i++) {
+        struct io_fd *f = io->events[i].data.ptr;
+        if (f)
+            take_event(f, io->events[i].events);
+        else
+            pi_thread_clear_wake_fd(th);
+    }
+    run_kicked(io);
+}
+
+/* ---- open and close ---- */
+
+static void epoll_close(struct pi_loop *loop)
+{
+    close(epoll_fd(loop));
+    pi_free(loop->io);
+    loop->io = NULL;
+}
+
+/* The wake-up eventfd and the timer of pier_loop_fd(); edge-triggered, since nobody reads the
+ * timer. */
+static int epoll_watch(struct pi_loop *loop, int fd)
+{
+    return control(loop, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, NULL);
+}
+
+static int epoll_open(struct pi_loop *loop)
+{
+    int wake_fd = pi_thread_wake_fd(loop->thread);
+    if (wake_fd < 0)
+        return wake_fd;
+    struct epoll_io *io = pi_alloc(sizeof *io);
+    if (!io)
+        return -ENOMEM;
+    io->fd = epoll_create1(EPOLL_CLOEXEC);
+    if (io->fd < 0) {
+        int code = -errno;
+        pi_free(io);
+        return code;
+    }
+    io->kicked = NULL;
+    loop->io = io;
+    return epoll_watch(loop, wake_fd); /* on failure the loop is freed, and this with it */
+}
+
+const struct io_backend io_epoll = {
+    .name = "epoll",
+    .open = epoll_open,
+    .close = epoll_close,
+    .poll = epoll_poll,
+    .run = epoll_run,
+    .arm = epoll_arm,
+    .disarm = epoll_disarm,
+    .detach = epoll_detach,
+    .pollable_fd = epoll_fd,
+    .watch = epoll_watch,
+};

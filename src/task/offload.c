@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/offload.c - work for other threads: a bounded pool that starts with the first job and
+ * shrinks when idle.
+ *
+ * A job is queued, running or done. Its waiter takes it back while it is queued; while it runs, the
+ * waiter of a plain job waits on (the argument is its caller's), and that of an abandonable one
+ * leaves it to the pool thread. The queue needs no limit of its own: each job has a waiting task.
+ */
+#define _GNU_SOURCE
+#include "task/offload.h"
+
+#include "base/assert.h"
+
+#include <pthread.h>
+#include <time.h>
+
+enum {
+    THREADS_MAX = 16, /* name look-ups mostly wait; more than this many stuck ones should queue */
+    IDLE_SECONDS = 5, /* then a thread ends */
+    STACK_SIZE = 512 * 1024 /* getaddrinfo and its modules */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
+static struct pi_offload_job *queue, **queue_end = &queue;
+static int threads, idle;
+
+static struct pi_offload_job *take_job(void)
+{
+    struct pi_offload_job *job = queue;
+    queue = job->next;
+    if (!queue)
+        queue_end = &queue;
+    job->state = PI_JOB_RUNNING;
+    return job;
+}
+
+static bool unqueue(struct pi_offload_job *job)
+{
+    for (struct pi_offload_job **at = &queue; *at; at = &(*at)->next) {
+        if (*at != job)
+            continue;
+        *at = job->next;
+        if (!*at)
+            queue_end = at;
+        return true;
+    }
+    return false;
+}
+
+static void deliver(struct pi_msg *msg)
+{
+    struct pi_offload_job *job = PI_CONTAINER_OF(msg, struct pi_offload_job, msg);
+    job->delivered = true;
+    pi_ready(job->waiter, 0);
+}
+
+static void run_job(struct pi_offload_job *job)
+{
+    struct pi_task *self = pi_task_self();
+    job->rc = job->fn(job->arg);
+    pi_err_move(&job->err, &self->err);
+    pthread_mutex_lock(&lock);
+    bool left_alone = job->left_alone;
+    job->state = PI_JOB_DONE;
+    pthread_mutex_unlock(&lock);
+    if (!left_alone) {
+        pi_thread_post(job->waiter->thread, &job->msg);
+        return;
+    }
+    job->abandoned(job->arg);
+    pi_err_fini(&job->err);
+    pi_free(job);
+}
+
+/* Waits for work, with the lock held; false when the thread should end. */
+static bool await_work(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += IDLE_SECONDS;
+    idle++;
+    int rc = 0;
+    while (!queue && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&work, &lock, &until);
+    idle--;
+    return queue != NULL;
+}
+
+static void *thread_main(void *unused)
+{
+    pi_task_self()->name = "offload";
+    pthread_mutex_lock(&lock);
+    while (queue || await_work()) {
+        struct pi_offload_job *job = take_job();
+        pthread_mutex_unlock(&lock);
+        run_job(job);
+        pthread_mutex_lock(&lock);
+    }
+    threads--;
+    pthread_mutex_unlock(&lock);
+    return unused;
+}
+
+/* All signals stay with the program's own threads. */
+static int start_thread(void)
+{
+    pthread_attr_t attr;
+    pthread_t id;
+    int rc = pthread_attr_init(&attr);
+    if (rc)
+        return -rc;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, STACK_SIZE);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&id, &attr, thread_main, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    return -rc;
+}
+
+/* A thread that cannot be started is a failure only where no other will come to the job. */
+static int submit(struct pi_offload_job *job)
+{
+    int rc = 0;
+    pthread_mutex_lock(&lock);
+    job->next = NULL;
+    *queue_end = job;
+    queue_end = &job->next;
+    if (idle > 0) {
+        pthread_cond_signal(&work);
+    } else if (threads < THREADS_MAX) {
+        rc = start_thread();
+        if (rc == 0)
+            threads++;
+        else if (threads > 0)
+            rc = 0;
+        else
+            unqueue(job);
+    }
+    pthread_mutex_unlock(&lock);
+    return rc;
+}
+
+/* A job that will not run. */
+static void give_up(struct pi_offload_job *job)
+{
+    if (!job->abandoned)
+        return;
+    job->abandoned(job->arg);
+    pi_free(job);
+}
+
+/* The wait was cancelled: whether the job is the waiter's again without being waited for. */
+static bool take_back(struct pi_offload_job *job)
+{
+    pthread_mutex_lock(&lock);
+    bool was_queued = job->state == PI_JOB_QUEUED && unqueue(job);
+    bool leaves = !was_queued && job->state == PI_JOB_RUNNING && job->abandoned;
+    if (leaves)
+        job->left_alone = true;
+    pthread_mutex_unlock(&lock);
+    if (was_queued)
+        give_up(job);
+    return was_queued || leaves;
+}
+
+ssize_t io_offload(struct pi_task *self, struct io_op *op)
+{
+    struct pi_offload_job *job = op->job;
+    job->waiter = self;
+    job->msg.run = deliver;
+    int rc = submit(job);
+    if (rc < 0) {
+        give_up(job);
+        return pi_fail(rc, "offload: start a thread");
+    }
+    self->op = op;
+    rc = pi_park(self, pi_deadline(self, op->deadline_ns), true);
+    if (rc < 0 && !job->delivered && take_back(job)) {
+        self->op = NULL;
+        return rc;
+    }
+    while (!job->delivered)
+        pi_park(self, 0, false);
+    self->op = NULL;
+    rc = job->rc;
+    if (rc < 0 && job->err.code == rc)
+        pi_err_move(&self->err, &job->err);
+    pi_err_fini(&job->err);
+    if (rc < 0 && job->abandoned)
+        job->abandoned(job->arg);
+    if (job->abandoned)
+        pi_free(job);
+    return rc;
+}
+
+int pier_offload(pier_task_fn fn, void *arg)
+{
+    struct pi_offload_job job = { .fn = fn, .arg = arg };
+    struct io_op op = { .code = IO_OFFLOAD, .job = &job };
+    return (int)io_run(&op);
+}
+
+int pi_offload_abandon(enum io_code code, void *what, pier_task_fn fn, void *arg,
+                       void (*abandoned)(void *), int64_t deadline_ns)
+{
+    struct pi_offload_job *job = pi_zalloc(sizeof *job);
+    if (!job) {
+        abandoned(arg);
+        return pi_fail(-ENOMEM, "offload");
+    }
+    job->fn = fn;
+    job->arg = arg;
+    job->abandoned = abandoned;
+    int rc = pi_cancel_check(pi_task_self());
+    if (rc < 0) {
+        give_up(job);
+        return rc;
+    }
+    struct io_op op = { .code = code, .buf = what, .job = job, .deadline_ns = deadline_ns };
+    return (int)io_run(&op);
+}
+
+int pier_offload_abandon(pier_task_fn fn, void *arg, void (*abandoned)(void *arg))
+{
+    PIER_ASSERT(abandoned != NULL);
+    return pi_offload_abandon(IO_OFFLOAD, NULL, fn, arg, abandoned, 0);
+}

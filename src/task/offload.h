@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/offload.h - a job for an offload thread, as the seam passes it (IO_OFFLOAD, IO_RESOLVE).
+ */
+#ifndef PI_TASK_OFFLOAD_H
+#define PI_TASK_OFFLOAD_H
+
+#include "task/io.h"
+
+#include <signal.h>
+
+enum pi_job_state { PI_JOB_QUEUED, PI_JOB_RUNNING, PI_JOB_DONE };
+
+struct pi_offload_job {
+    struct pi_offload_job *next;
+    pier_task_fn fn;
+    void *arg;
+    void (*abandoned)(void *arg); /* NULL: the waiter always waits; else the job is allocated */
+    enum pi_job_state state;      /* under the pool's lock, like left_alone */
+    bool left_alone;
+    bool delivered; /* on the waiter's thread */
+    struct pi_task *waiter;
+    struct pi_msg msg;
+    int rc;
+    struct pi_err err;
+};
+
+/* pier_offload_abandon() with a deadline of its own, as an operation of that code; what is the
+ * operation's buf. */
+int pi_offload_abandon(enum io_code code, void *what, pier_task_fn fn, void *arg,
+                       void (*abandoned)(void *), int64_t deadline_ns);
+
+#endif

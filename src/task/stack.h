@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/stack.h - a loop's stacks: slabs of address space, committed page by page as they are
+ * touched, always guarded below.
+ *
+ * The task's record lies at the top of its stack, so that a task with a small frame costs one page
+ * of memory.
+ */
+#ifndef PI_TASK_STACK_H
+#define PI_TASK_STACK_H
+
+#include <pier/base.h>
+
+#include <stddef.h>
+
+struct pi_task;
+
+/* Spacing of stacks. Address space is free; what grows with it is page tables (50 MiB for 100,000
+ * tasks), and a library called in a task (printf, qsort, a TLS handshake, SQL) must never come near
+ * the end. */
+enum { PI_STACK_SIZE = 256 * 1024, PI_STACK_GUARD = 16 * 1024 };
+
+struct pi_stack_free {
+    struct pi_stack_free *next;
+};
+
+struct pi_stack_slab {
+    struct pi_stack_slab *next;
+    char *base;
+    size_t count, fresh; /* stacks in it; how many of them have ever been used */
+};
+
+struct pi_stacks {
+    struct pi_stack_free *free; /* most recently used first: its top page is warm */
+    struct pi_stack_slab *slabs;
+    size_t total;
+};
+
+/* The top of a stack (exclusive, aligned to 64), or NULL: the task's failure says why. The stack is
+ * [top - PI_STACK_SIZE + PI_STACK_GUARD - colour, top). */
+char *pi_stack_get(struct pi_stacks *all);
+/* The lowest usable byte of the stack whose top that is. */
+char *pi_stack_bottom(char *top);
+/* Gives it back; its memory stays valid until the next get. */
+void pi_stack_put(struct pi_stacks *all, char *top);
+void pi_stack_fini(struct pi_stacks *all);
+
+/* Which guards stacks get here: "guard regions" or "mprotect". */
+const char *pi_stack_guard_kind(void);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/task.h - what a task, a thread and a loop are made of, for the files of this folder.
+ *
+ * Every thread that calls Pier has a struct pi_thread with a root task, which is the thread's own
+ * stack. While it also has a loop, the root is one task among others, and a wait runs the others;
+ * without a loop a wait blocks the thread. Invariant: a parked task is in no queue, and whoever
+ * makes it ready (once: its state says so) gives the reason in wake.
+ */
+#ifndef PI_TASK_TASK_H
+#define PI_TASK_TASK_H
+
+#include "base/err.h"
+#include "task/stack.h"
+#include "task/switch.h"
+#include "task/timer.h"
+
+#include <pier/task.h>
+
+#include <stdatomic.h>
+
+struct io_op;
+struct io_backend;
+
+enum pi_task_state { PI_RUNNING, PI_READY, PI_PARKED };
+
+enum { PI_TASK_NAME = 32 };
+
+struct pi_task {
+    struct pi_err err; /* first: pi_err_self points here */
+    struct pi_context context;
+    struct pi_thread *thread;
+    struct pi_task *next_ready;
+    struct pier_scope *scope;    /* innermost open one */
+    struct pier_scope *home;     /* the one that owns the task; NULL: a root */
+    struct pi_task *prev, *next; /* siblings in home */
+    enum pi_task_state state;
+    int wake;         /* why it was made ready: 0 or a negative code */
+    bool cancellable; /* the present wait */
+    int64_t wait_ns;  /* the present wait's deadline; 0: none */
+    struct pi_timer timer;
+    const struct io_op *op; /* what it waits for, for dumps */
+    const char *waits_for;  /* the same, for waits that are no operation */
+    pier_task_fn fn;
+    void *arg;
+    const char *name; /* a static text, or name_buf */
+    int64_t born_ns;
+    char name_buf[PI_TASK_NAME];
+};
+
+/* Where a thread sleeps, for those who want to wake it. */
+enum { PI_AWAKE, PI_SLEEPS_FUTEX, PI_SLEEPS_FD };
+
+struct pi_thread {
+    struct pi_task root;
+    struct pi_loop *loop;
+    _Atomic(struct pi_msg *) inbox; /* newest first */
+    _Atomic uint32_t sleeping;      /* also the futex word */
+    _Atomic uint32_t posting;       /* threads inside pi_thread_post() */
+    int wake_fd;                    /* eventfd; -1 until first needed */
+    bool known;
+    struct pi_thread *next_watched; /* watch.c */
+    uint64_t stalled_at;            /* loop->switches when the watchdog last looked */
+    int64_t stalled_since_ns;
+};
+
+struct pi_loop {
+    struct pi_thread *thread;
+    struct pi_task *ready, **ready_end;
+    int budget;     /* switches and immediate operations until the backend is polled again */
+    int64_t now_ns; /* the clock when it was last polled */
+    struct pi_task poller;
+    struct pi_timers timers;
+    const struct io_backend *backend;
+    void *io; /* the backend's own */
+    struct pi_stacks stacks;
+    struct pier_scope *home;           /* the loop ends with it */
+    uint64_t serial;                   /* no two loops of a process share it */
+    size_t tasks;                      /* spawned and not ended */
+    _Atomic(struct pi_task *) running; /* for the watchdog, like switches */
+    _Atomic uint64_t switches;
+    void *signal_stack; /* overflow.c; NULL: the thread has its own */
+    int step_timer_fd;  /* see pier_loop_fd(); -1: never asked for */
+};
+
+#define PI_CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
+
+/* thread.c */
+struct pi_task *pi_task_first(void);
+
+/* The running task. */
+static inline struct pi_task *pi_task_self(void)
+{
+    struct pi_err *err = pi_err_self;
+    return __builtin_expect(err != NULL, 1) ? (struct pi_task *)err : pi_task_first();
+}
+
+/* Sends msg to a thread, which runs it when it next waits. The caller knows that the thread cannot
+ * end before it has run msg. From any thread, and from signal handlers. */
+void pi_thread_post(struct pi_thread *th, struct pi_msg *msg);
+/* Runs what has come. Whether there was anything. */
+bool pi_thread_drain(struct pi_thread *th);
+/* The eventfd that wakes it, or a negative code. */
+int pi_thread_wake_fd(struct pi_thread *th);
+/* Announces sleep of a kind; false when a message is there already, and then it does not sleep. */
+bool pi_thread_sleep(struct pi_thread *th, uint32_t how);
+void pi_thread_awake(struct pi_thread *th);
+/* Reads the eventfd empty after it was seen readable. */
+void pi_thread_clear_wake_fd(struct pi_thread *th);
+static inline bool pi_thread_has_mail(struct pi_thread *th)
+{
+    return atomic_load_explicit(&th->inbox, memory_order_relaxed) != NULL;
+}
+
+/* sched.c */
+/* Parks the running task until pi_ready(), deadline_ns (0: none) or, if cancellable, cancellation;
+ * returns the reason: 0, -ETIMEDOUT, -ECANCELED, or what pi_ready() was given. On a thread without
+ * a loop it blocks. */
+int pi_park(struct pi_task *self, int64_t deadline_ns, bool cancellable);
+/* Makes a parked task of this thread ready; does nothing to one that is not parked. */
+void pi_ready(struct pi_task *t, int wake);
+/* Gives others a turn, whatever the scope says. */
+void pi_pass(struct pi_task *self);
+/* The thread's loop, made if it has none, to last at least until scope ends. NULL: the task's
+ * failure says why. */
+struct pi_loop *pi_loop_need(struct pier_scope *scope);
+/* After a scope's end: the loop that it made ends too. */
+void pi_loop_scope_ended(struct pier_scope *scope);
+/* The running task has ended; its stack may be used again. */
+_Noreturn void pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self);
+/* The time that deadlines of operations count from: the loop's, read once a poll; the clock's
+ * without a loop. */
+static inline int64_t pi_coarse_now(const struct pi_task *self)
+{
+    return self->thread->loop ? self->thread->loop->now_ns : pi_clock_ns();
+}
+
+/* watch.c: the threads that dumps and the watchdog see. */
+void pi_watch_add(struct pi_thread *th);
+void pi_watch_remove(struct pi_thread *th);
+/* The watchdog's thread runs from the first start to the last stop. */
+void pi_watchdog_start(void);
+void pi_watchdog_stop(void);
+
+/* overflow.c: reports of stack overflows on the loop's thread. */
+void pi_overflow_watch(struct pi_loop *loop);
+void pi_overflow_unwatch(struct pi_loop *loop);
+
+/* scope.c */
+/* 0, or the code that a wait of self must return now. */
+int pi_cancel_code(struct pi_task *self);
+static inline int pi_cancel_check(struct pi_task *self)
+{
+    if (__builtin_expect(pi_thread_has_mail(self->thread), 0) && !self->thread->loop)
+        pi_thread_drain(self->thread);
+    const struct pier_scope *s = self->scope;
+    if (__builtin_expect(!s, 0) || (!s->cancelled && !s->nearest_ns))
+        return 0;
+    return pi_cancel_code(self);
+}
+/* The earlier of a wait's own deadline and its scopes'; 0: none. */
+static inline int64_t pi_deadline(const struct pi_task *self, int64_t own_ns)
+{
+    int64_t outer = self->scope ? self->scope->nearest_ns : 0;
+    return !own_ns || (outer && outer < own_ns) ? outer : own_ns;
+}
+/* Like pier_spawn_named(), with a copy of data (at most 256 bytes) as the argument, in the new
+ * task's own memory. */
+int pi_spawn_copy(struct pier_scope *scope, const char *name, pier_task_fn fn, const void *data,
+                  size_t len);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/thread.c - the part of a thread that other threads may touch: its inbox, and how it is woken
+ * from sleep.
+ *
+ * A sender pushes its message, then looks whether the thread sleeps; the thread announces its
+ * sleep, then looks whether a message came. Both are sequentially consistent, so one of them sees
+ * the other. Everything here but thread start and end is lock-free and safe in signal handlers.
+ */
+#define _GNU_SOURCE
+#include "task/task.h"
+
+#include "base/assert.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static PI_THREAD_LOCAL struct pi_thread this_thread;
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+
+/* A sender may still be between its push and its wake-up: wait for it, a few instructions. */
+static void thread_exit(void *ptr)
+{
+    struct pi_thread *th = ptr;
+    while (atomic_load(&th->posting) > 0)
+        sched_yield();
+    pi_thread_drain(th); /* a request for a dump is its thread's to free */
+    if (th->wake_fd >= 0)
+        close(th->wake_fd);
+    th->wake_fd = -1;
+    pi_err_self = NULL;
+    pi_err_fini(&th->root.err);
+    th->known = false;
+}
+
+static void make_exit_key(void)
+{
+    int rc = pthread_key_create(&exit_key, thread_exit);
+    PIER_ASSERT(rc == 0);
+}
+
+struct pi_task *pi_task_first(void)
+{
+    struct pi_thread *th = &this_thread;
+    if (!th->known) {
+        pthread_once(&exit_once, make_exit_key);
+        pthread_setspecific(exit_key,
+                            th); /* without memory for it only the eventfd is left behind */
+        th->wake_fd = -1;
+        th->root.thread = th;
+        th->root.name = "thread";
+        th->root.born_ns = pi_clock_ns();
+        pi_context_init_thread(&th->root.context);
+        th->known = true;
+    }
+    pi_err_self = &th->root.err;
+    return &th->root;
+}
+
+static void wake(struct pi_thread *th)
+{
+    uint32_t how = atomic_exchange(&th->sleeping, PI_AWAKE);
+    if (how == PI_SLEEPS_FUTEX) {
+        syscall(SYS_futex, &th->sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    } else if (how == PI_SLEEPS_FD) {
+        uint64_t one = 1;
+        ssize_t n = write(th->wake_fd, &one, sizeof one);
+        PIER_ASSERT(n == sizeof one || errno == EAGAIN); /* EAGAIN: it is readable as it is */
+    }
+}
+
+void pi_thread_post(struct pi_thread *th, struct pi_msg *msg)
+{
+    int saved = errno; /* a signal handler may call this */
+    atomic_fetch_add(&th->posting, 1);
+    struct pi_msg *head = atomic_load(&th->inbox);
+    do
+        msg->next = head;
+    while (!atomic_compare_exchange_weak(&th->inbox, &head, msg));
+    if (atomic_load(&th->sleeping) != PI_AWAKE)
+        wake(th);
+    atomic_fetch_sub(&th->posting, 1);
+    errno = saved;
+}
+
+bool pi_thread_drain(struct pi_thread *th)
+{
+    if (!pi_thread_has_mail(th))
+        return false;
+    struct pi_msg *newest = atomic_exchange(&th->inbox, NULL);
+    struct pi_msg *oldest = NULL;
+    while (newest) {
+        struct pi_msg *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        struct pi_msg *msg = oldest;
+        oldest = msg->next;
+        msg->run(msg);
+    }
+    return true;
+}
+
+int pi_thread_wake_fd(struct pi_thread *th)
+{
+    if (th->wake_fd < 0) {
+        int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (fd < 0)
+            return -errno;
+        th->wake_fd = fd;
+    }
+    return th->wake_fd;
+}
+
+bool pi_thread_sleep(struct pi_thread *th, uint32_t how)
+{
+    atomic_store(&th->sleeping, how);
+    if (atomic_load(&th->inbox) == NULL)
+        return true;
+    atomic_store(&th->sleeping, PI_AWAKE);
+    return false;
+}
+
+void pi_thread_awake(struct pi_thread *th)
+{
+    atomic_store_explicit(&th->sleeping, PI_AWAKE, memory_order_relaxed);
+}
+
+void pi_thread_clear_wake_fd(struct pi_thread *th)
+{
+    uint64_t count;
+    ssize_t n = read(th->wake_fd, &count, sizeof count);
+    PIER_ASSERT(n == sizeof count || errno == EAGAIN || errno == EINTR);
+}

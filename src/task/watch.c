@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task/watch.c - looking at running loops from outside: the dump of all tasks, and the watchdog
+ * that names a task which does not let go.
+ *
+ * A dump is asked for by message, so that each loop describes its own tasks between two of them.
+ * The watchdog only reads two counters and a name: tasks' records are never unmapped while their
+ * loop is registered, so a stale name is the worst it can see.
+ */
+#define _GNU_SOURCE
+#include "base/assert.h"
+#include "task/io.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct pi_thread *watched;
+
+void pi_watch_add(struct pi_thread *th)
+{
+    pthread_mutex_lock(&lock);
+    th->next_watched = watched;
+    watched = th;
+    pthread_mutex_unlock(&lock);
+}
+
+void pi_watch_remove(struct pi_thread *th)
+{
+    pthread_mutex_lock(&lock);
+    struct pi_thread **at = &watched;
+    while (*at && *at != th)
+        at = &(*at)->next_watched;
+    if (*at)
+        *at = th->next_watched;
+    pthread_mutex_unlock(&lock);
+}
+
+/* ---- describing tasks ---- */
+
+static void print_peer(FILE *out, int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+        struct sockaddr_storage room;
+    } addr;
+    socklen_t len = sizeof addr;
+    char text[INET6_ADDRSTRLEN];
+    if (getpeername(fd, &addr.any, &len) < 0)
+        fprintf(out, " fd %d", fd);
+    else if (addr.any.sa_family == AF_INET)
+        fprintf(out, " %s:%d", inet_ntop(AF_INET, &addr.in.sin_addr, text, sizeof text),
+                ntohs(addr.in.sin_port));
+    else if (addr.any.sa_family == AF_INET6)
+        fprintf(out, " [%s]:%d", inet_ntop(AF_INET6, &addr.in6.sin6_addr, text, sizeof text),
+                ntohs(addr.in6.sin6_port));
+    else
+        fprintf(out, " unix (fd %d)", fd);
+}
+
+static void print_wait(FILE *out, const struct pi_task *t)
+{
+    if (t->state == PI_RUNNING)
+        fputs("running", out);
+    else if (t->state == PI_READY)
+        fputs("ready", out);
+    else if (t->op) {
+        fputs(io_name(t->op->code), out);
+        if (t->op->fd)
+            print_peer(out, t->op->fd->fd);
+    } else
+        fputs(t->waits_for ? t->waits_for : "waiting", out);
+}
+
+static void print_task(FILE *out, const struct pi_task *t, int depth, int64_t now)
+{
+    fprintf(out, "%*s%s: ", 2 * depth, "", t->name);
+    print_wait(out, t);
+    fprintf(out, ", age %.3f s", (double)(now - t->born_ns) / 1e9);
+    if (t->state == PI_PARKED && t->wait_ns)
+        fprintf(out, ", deadline in %.3f s", (double)(t->wait_ns - now) / 1e9);
+    fputc('\n', out);
+}
+
+/* A task's line, then the tasks of its scopes, indented. Depth is bounded: stacks are. */
+static void print_tree(FILE *out, const struct pi_task *t, int depth, int64_t now)
+{
+    print_task(out, t, depth, now);
+    if (depth == 32)
+        return;
+    for (const struct pier_scope *s = t->scope; s != t->home; s = s->parent)
+        for (const struct pi_task *child = s->first_child; child; child = child->next)
+            print_tree(out, child, depth + 1, now);
+}
+
+static void print_thread(FILE *out, const struct pi_thread *th)
+{
+    const char *kind = th->loop ? th->loop->backend->name : "direct";
+    fprintf(out, "%s, %zu tasks\n", kind, th->loop ? th->loop->tasks : 0);
+    print_tree(out, &th->root, 1, pi_clock_ns());
+}
+
+/* ---- asking every thread ---- */
+
+/* One thread's answer; freed by whichever of asker and thread lets go last. */
+struct request {
+    struct pi_msg msg;
+    struct pi_thread *thread;
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    char *text;
+    bool done, asker_left;
+};
+
+static void free_request(struct request *r)
+{
+    pthread_mutex_destroy(&r->lock);
+    pthread_cond_destroy(&r->answered);
+    free(r->text); /* of open_memstream() */
+    pi_free(r);
+}
+
+static void answer(struct pi_msg *msg)
+{
+    struct request *r = PI_CONTAINER_OF(msg, struct request, msg);
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    if (out) {
+        print_thread(out, r->thread);
+        fclose(out);
+    }
+    pthread_mutex_lock(&r->lock);
+    r->text = text;
+    r->done = true;
+    bool last = r->asker_left;
+    pthread_cond_signal(&r->answered);
+    pthread_mutex_unlock(&r->lock);
+    if (last)
+        free_request(r);
+}
+
+static struct request *ask(struct pi_thread *th)
+{
+    struct request *r = pi_zalloc(sizeof *r);
+    if (!r)
+        return NULL;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->answered, NULL);
+    r->thread = th;
+    r->msg.run = answer;
+    pi_thread_post(th, &r->msg);
+    return r;
+}
+
+static void collect(FILE *out, struct request *r, const struct timespec *until)
+{
+    pthread_mutex_lock(&r->lock);
+    int rc = 0;
+    while (!r->done && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&r->answered, &r->lock, until);
+    bool done = r->done;
+    r->asker_left = true;
+    if (done && r->text)
+        fputs(r->text, out);
+    else
+        fputs("a loop did not answer within a second\n", out);
+    pthread_mutex_unlock(&r->lock);
+    if (done)
+        free_request(r);
+}
+
+int pier_task_dump(FILE *out)
+{
+    enum { MOST = 4096 }; /* threads of PIER_THREADS beyond that are left out */
+    struct pi_thread *own = pi_task_self()->thread;
+    struct request **requests = pi_alloc(MOST * sizeof(struct request *));
+    if (!requests)
+        return pi_fail(-ENOMEM, "task dump");
+    size_t count = 0;
+    pthread_mutex_lock(&lock);
+    for (struct pi_thread *th = watched; th && count < MOST; th = th->next_watched)
+        if (th != own && (requests[count] = ask(th)) != NULL)
+            count++;
+    pthread_mutex_unlock(&lock);
+    if (own->loop)
+        print_thread(out, own);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1;
+    for (size_t i = 0; i < count; i++)
+        collect(out, requests[i], &until);
+    pi_free(requests);
+    return fflush(out) == 0 ? 0 : -errno;
+}
+
+/* ---- the watchdog ---- */
+
+static pthread_cond_t watchdog_wake = PTHREAD_COND_INITIALIZER;
+static pthread_t watchdog_thread;
+static int watchdog_ms = 100, watchdog_users;
+static bool watchdog_stops;
+
+/* The name may be rewritten meanwhile; what is logged is at worst half of each. */
+__attribute__((no_sanitize("thread"))) static void copy_name(char *out, size_t cap,
+                                                             const struct pi_task *t)
+{
+    const char *name = t->name;
+    size_t i = 0;
+    for (; i + 1 < cap && name[i]; i++)
+        out[i] = name[i];
+    out[i] = '\0';
+}
+
+/* One report a stall: the loop is looked at again once it has switched. */
+__attribute__((no_sanitize("thread"))) static void look_at(struct pi_thread *th, int64_t now)
+{
+    struct pi_loop *loop = th->loop;
+    if (!loop)
+        return;
+    uint64_t switches = atomic_load_explicit(&loop->switches, memory_order_relaxed);
+    struct pi_task *t = atomic_load_explicit(&loop->running, memory_order_relaxed);
+    if (switches != th->stalled_at || t == &loop->poller) {
+        th->stalled_at = switches;
+        th->stalled_since_ns = now;
+        return;
+    }
+    if (!th->stalled_since_ns || now - th->stalled_since_ns < watchdog_ms * PIER_MILLISECOND)
+        return;
+    char name[PI_TASK_NAME];
+    copy_name(name, sizeof name, t);
+    pier_log(PIER_LOG_WARN, "a task holds its loop", pier_str("task", name),
+             pier_int("ms", (now - th->stalled_since_ns) / PIER_MILLISECOND));
+    th->stalled_since_ns = 0;
+}
+
+static void *watchdog_main(void *unused)
+{
+    pthread_mutex_lock(&lock);
+    while (!watchdog_stops) {
+        int ms = watchdog_ms > 0 ? watchdog_ms : 1000;
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        int64_t ns = until.tv_nsec + (int64_t)ms * PIER_MILLISECOND / 2;
+        until.tv_sec += ns / PIER_SECOND;
+        until.tv_nsec = ns % PIER_SECOND;
+        pthread_cond_timedwait(&watchdog_wake, &lock, &until);
+        int64_t now = pi_clock_ns();
+        for (struct pi_thread *th = watched; th && watchdog_ms > 0; th = th->next_watched)
+            look_at(th, now);
+    }
+    pthread_mutex_unlock(&lock);
+    return unused;
+}
+
+void pier_watchdog(int threshold_ms)
+{
+    pthread_mutex_lock(&lock);
+    watchdog_ms = threshold_ms > 0 ? threshold_ms : 0;
+    pthread_cond_signal(&watchdog_wake);
+    pthread_mutex_unlock(&lock);
+}
+
+/* Without a thread for it there is no watchdog, and that is no reason not to serve. */
+void pi_watchdog_start(void)
+{
+    pthread_mutex_lock(&lock);
+    if (watchdog_users++ == 0) {
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        watchdog_stops = false;
+        if (pthread_create(&watchdog_thread, NULL, watchdog_main, NULL) != 0)
+            watchdog_users = 0;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void pi_watchdog_stop(void)
+{
+    pthread_mutex_lock(&lock);
+    bool last = watchdog_users > 0 && --watchdog_users == 0;
+    watchdog_stops = last;
+    pthread_cond_signal(&watchdog_wake);
+    pthread_mutex_unlock(&lock);
+    if (last)
+        pthread_join(watchdog_thread, NULL);
+}
