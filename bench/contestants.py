@@ -168,7 +168,7 @@ def plain(path, argument, workers):
 
 
 def python(*args):
-    return lambda path, argument, workers: [PYTHON, path, *args, argument]
+    return lambda path, argument, workers: [PYTHON, "-B", path, *args, argument]
 
 
 def pier(model):
@@ -184,7 +184,7 @@ def alone(path, argument, workers):
 
 
 def alone_python(path, argument, workers):
-    return [PYTHON, path]
+    return [PYTHON, "-B", path]
 
 
 uv = build_c_with("libuv1-dev", "uv", "uv.h")

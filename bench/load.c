@@ -50,7 +50,7 @@
 #define CONNECT_REST_US 2000    /* then a rest, so that small backlogs do not overflow */
 #define CHECK_ALWAYS_BYTES 1024 /* longer chunks are compared in the warm-up only */
 #define DRAIN_NS (5 * SECOND_NS)
-#define DRAIN_STEP_NS (SECOND_NS / 100)
+#define STEP_NS (SECOND_NS / 100)
 #define STALL_NS (10 * SECOND_NS) /* no echo for so long means that the server lost one */
 
 struct options {
@@ -473,7 +473,7 @@ static void drain(struct load *l)
     for (int i = 0; i < l->opts.connections; i++) {
         const struct conn *c = &l->conns[i];
         while (c->flight_len > 0 && clock_ns(CLOCK_MONOTONIC) < end_ns)
-            run_until(l, clock_ns(CLOCK_MONOTONIC) + DRAIN_STEP_NS);
+            run_until(l, clock_ns(CLOCK_MONOTONIC) + STEP_NS);
         if (c->flight_len > 0)
             die("connection %d: %zu bytes did not come back", i, c->flight_len);
         if (recv(c->fd, l->inbox, 1, MSG_DONTWAIT) >= 0)
@@ -490,8 +490,12 @@ static int run_closed_loop(struct load *l)
     l->check_all = true;
     start_conns(l);
     run_until(l, clock_ns(CLOCK_MONOTONIC) + (uint64_t)(l->opts.warmup * 1e9));
-    if (l->opts.warmup > 0 && l->message_count == 0)
-        die("no echo during the warm-up");
+    for (uint64_t end_ns = clock_ns(CLOCK_MONOTONIC) + STALL_NS; l->message_count == 0;) {
+        uint64_t now = clock_ns(CLOCK_MONOTONIC);
+        if (now > end_ns)
+            die("no echo during the warm-up");
+        run_until(l, now + STEP_NS);
+    }
 
     l->check_all = false;
     l->message_count = l->latency_sum_ns = l->latency_max_ns = l->idle_ns = 0;

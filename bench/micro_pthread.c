@@ -11,10 +11,11 @@
 #include <time.h>
 
 #define QUEUE_CAP 64
-#define MESSAGE_COUNT 300000
-#define LOCK_COUNT 10000000
-#define SLEEP_COUNT 200
-#define THREAD_COUNT 5000
+#define MESSAGE_COUNT 100000
+#define LOCK_COUNT 1000000
+#define SLEEP_COUNT 50
+#define THREAD_COUNT 1000
+#define REPEATS 7
 
 struct queue {
     pthread_mutex_t mutex;
@@ -106,19 +107,34 @@ static int bench_spawn_join(void)
     return 0;
 }
 
-int main(void)
+static int bench_mutex(void)
 {
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    int rc = bench_spawn_join();
     int64_t start_ns = now_ns();
     for (int i = 0; i < LOCK_COUNT; i++) {
         pthread_mutex_lock(&mutex);
         pthread_mutex_unlock(&mutex);
     }
     report("mutex_uncontended", LOCK_COUNT, start_ns);
-    start_ns = now_ns();
+    return 0;
+}
+
+static int bench_sleep(void)
+{
+    int64_t start_ns = now_ns();
     for (int i = 0; i < SLEEP_COUNT; i++)
         nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
     report("sleep_100us", SLEEP_COUNT, start_ns);
-    return rc + bench_chan_threads();
+    return 0;
+}
+
+int main(void)
+{
+    int (*const benches[])(void) = { bench_spawn_join, bench_mutex, bench_sleep,
+                                     bench_chan_threads };
+    for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
+        for (int k = 0; k < REPEATS; k++)
+            if (benches[i]() != 0)
+                return 1;
+    return 0;
 }

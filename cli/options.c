@@ -193,14 +193,17 @@ static int parse_argument(struct parser *p, char *arg)
     return 0;
 }
 
-static int check_operands(const struct verb *verb, int count)
+static int check_operands(const struct parser *p)
 {
-    bool too_many = verb->max_operands >= 0 && count > verb->max_operands;
-    if (count >= verb->min_operands && !too_many)
-        return 0;
-    return usage_error(verb, "too %s operands; the usage is pier %s [OPTION...]%s%s",
-                       too_many ? "many" : "few", verb->name, *verb->operands ? " " : "",
-                       verb->operands);
+    const struct verb *verb = p->verb;
+    const char *space = *verb->operands != '\0' ? " " : "";
+    if (p->operands < verb->min_operands)
+        return usage_error(verb, "an operand is missing: pier %s%s%s", verb->name, space,
+                           verb->operands);
+    if (verb->max_operands >= 0 && p->operands > verb->max_operands)
+        return usage_error(verb, "'%s' is one operand too many: pier %s%s%s",
+                           p->args[verb->max_operands], verb->name, space, verb->operands);
+    return 0;
 }
 
 enum parse_result options_parse(const struct verb *verb, int *count, char **args)
@@ -213,5 +216,5 @@ enum parse_result options_parse(const struct verb *verb, int *count, char **args
     if (p.help)
         return PARSE_HELP;
     *count = p.operands;
-    return check_operands(verb, p.operands) == 0 ? PARSE_RUN : PARSE_ERROR;
+    return check_operands(&p) == 0 ? PARSE_RUN : PARSE_ERROR;
 }

@@ -15,7 +15,7 @@ func report(name string, count int, start time.Time) {
 }
 
 func yield() {
-	const count = 2000000
+	const count = 200000
 	var done sync.WaitGroup
 	done.Add(2)
 	start := time.Now()
@@ -32,7 +32,7 @@ func yield() {
 }
 
 func spawnJoin() {
-	const count = 500000
+	const count = 50000
 	var done sync.WaitGroup
 	start := time.Now()
 	for i := 0; i < count; i++ {
@@ -44,7 +44,7 @@ func spawnJoin() {
 }
 
 func spawnMany() {
-	const count, batch = 500000, 1000
+	const count, batch = 50000, 1000
 	var done sync.WaitGroup
 	start := time.Now()
 	for i := 0; i < count/batch; i++ {
@@ -58,7 +58,7 @@ func spawnMany() {
 }
 
 func channel(name string, room int) {
-	const count = 1000000
+	const count = 200000
 	ch := make(chan int64, room)
 	start := time.Now()
 	go func() {
@@ -73,7 +73,7 @@ func channel(name string, room int) {
 }
 
 func mutex() {
-	const count = 5000000
+	const count = 500000
 	var m sync.Mutex
 	start := time.Now()
 	for i := 0; i < count; i++ {
@@ -84,7 +84,7 @@ func mutex() {
 }
 
 func sleep() {
-	const count = 200
+	const count = 50
 	start := time.Now()
 	for i := 0; i < count; i++ {
 		time.Sleep(100 * time.Microsecond)
@@ -93,11 +93,13 @@ func sleep() {
 }
 
 func main() {
-	yield()
-	spawnJoin()
-	spawnMany()
-	channel("chan_buffered", 64)
-	channel("chan_one", 1)
-	mutex()
-	sleep()
+	for k := 0; k < 7; k++ {
+		yield()
+		spawnJoin()
+		spawnMany()
+		channel("chan_buffered", 64)
+		channel("chan_one", 1)
+		mutex()
+		sleep()
+	}
 }

@@ -37,33 +37,34 @@ async def channel(name, room, count):
 
 async def main():
     start = time.perf_counter_ns()
-    await asyncio.gather(yields(50000), yields(50000))
-    report("yield", 100000, start)
+    await asyncio.gather(yields(10000), yields(10000))
+    report("yield", 20000, start)
 
     start = time.perf_counter_ns()
-    for _ in range(50000):
+    for _ in range(10000):
         await asyncio.create_task(nothing())
-    report("spawn_join", 50000, start)
+    report("spawn_join", 10000, start)
 
     start = time.perf_counter_ns()
-    for _ in range(50):
+    for _ in range(10):
         await asyncio.gather(*[asyncio.create_task(nothing()) for _ in range(1000)])
-    report("spawn_join_batch", 50000, start)
+    report("spawn_join_batch", 10000, start)
 
-    await channel("chan_buffered", 64, 50000)
-    await channel("chan_one", 1, 50000)
+    await channel("chan_buffered", 64, 10000)
+    await channel("chan_one", 1, 10000)
 
     lock = asyncio.Lock()
     start = time.perf_counter_ns()
-    for _ in range(50000):
+    for _ in range(10000):
         await lock.acquire()
         lock.release()
-    report("mutex_uncontended", 50000, start)
+    report("mutex_uncontended", 10000, start)
 
     start = time.perf_counter_ns()
-    for _ in range(200):
+    for _ in range(50):
         await asyncio.sleep(0.0001)
-    report("sleep_100us", 200, start)
+    report("sleep_100us", 50, start)
 
 
-asyncio.run(main())
+for _ in range(7):
+    asyncio.run(main())

@@ -11,18 +11,43 @@
 #include "base/assert.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT_MAX = 512 }; /* longer ones are cut: a URL and a cause fit */
+enum { TEXT_MAX = 512, CAUSE_MAX = 80 }; /* longer ones are cut: a URL and a cause fit */
 
 /* The record of a thread that Pier's tasks have not touched yet. */
 static PI_THREAD_LOCAL struct pi_err thread_err;
 PI_THREAD_LOCAL struct pi_err *pi_err_self;
 
+static void free_thread_err(void *err)
+{
+    pi_err_fini(err);
+}
+
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+
+static void make_exit_key(void)
+{
+    int rc = pthread_key_create(&exit_key, free_thread_err);
+    PIER_ASSERT(rc == 0);
+}
+
 static struct pi_err *self(void)
 {
     return pi_err_self ? pi_err_self : &thread_err;
+}
+
+/* The record that a failure is about to be written to. */
+static struct pi_err *self_to_set(void)
+{
+    if (!pi_err_self && !thread_err.text) {
+        pthread_once(&exit_once, make_exit_key);
+        pthread_setspecific(exit_key, &thread_err); /* without memory for it the text leaks */
+    }
+    return self();
 }
 
 const char *pier_version(void)
@@ -62,7 +87,7 @@ const char *pier_strerror(int code)
     const char *own = own_words(code);
     if (own)
         return own;
-    const char *known = code < 0 ? strerrordesc_np(-code) : NULL;
+    const char *known = code < 0 && code > -4096 ? strerrordesc_np(-code) : NULL;
     if (!known) {
         snprintf(words, sizeof words, "error %d", code);
         return words;
@@ -89,15 +114,28 @@ static int kind_of(int code)
     }
 }
 
+/* Where a text of len bytes ends that had TEXT_MAX bytes of room: not within a UTF-8 character. */
+static size_t whole_characters(const char *text, size_t len)
+{
+    if (len < TEXT_MAX)
+        return len;
+    size_t end = TEXT_MAX - 1;
+    while (end > 0 && ((unsigned char)text[end - 1] & 0xc0) == 0x80)
+        end--;
+    return end > 0 && ((unsigned char)text[end - 1] & 0x80) ? end - 1 : end;
+}
+
 /* cause: append ": " and the code's words. */
 static int set(int code, int kind, bool cause, const char *fmt, va_list args)
 {
     PIER_ASSERT(code < 0);
-    char text[TEXT_MAX];
-    int len = vsnprintf(text, sizeof text, fmt, args);
-    if (cause && len >= 0 && (size_t)len < sizeof text)
-        snprintf(text + len, sizeof text - (size_t)len, ": %s", pier_strerror(code));
-    struct pi_err *err = self();
+    char text[TEXT_MAX + CAUSE_MAX];
+    int len = vsnprintf(text, TEXT_MAX, fmt, args);
+    size_t end = len < 0 ? 0 : whole_characters(text, (size_t)len);
+    text[end] = '\0';
+    if (cause)
+        snprintf(text + end, CAUSE_MAX, ": %s", pier_strerror(code));
+    struct pi_err *err = self_to_set();
     pi_free(err->text);
     err->text = pi_strdup(text);
     err->code = code;

@@ -41,7 +41,8 @@ int pi_inherited_fd(int index)
 void pi_inherited_mark_taken(int fd)
 {
     taken[fd - FIRST_FD] = true;
-    fcntl(fd, F_SETFD, FD_CLOEXEC); /* cannot fail on an open descriptor */
+    fcntl(fd, F_SETFD, FD_CLOEXEC); /* neither can fail on an open descriptor */
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
 int pi_inherited_take(const struct pi_addr *addr)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * net/exec.c - a child process as a connection: "sh -c command" with a socket pair as its standard input
- * and output, in a process group of its own.
+ * net/exec.c - a child process as a connection: "sh -c command" with a socket pair as its standard
+ * input and output, in a process group of its own.
  *
- * Invariant: a child that was started is reaped exactly once, by its number and never by waitpid(-1), on
- * every path; until then its pidfd is open and its number cannot be given to another process.
- * Specification: posix_spawn(3), pidfd_open(2).
+ * Invariant: a child that was started is reaped exactly once, by its number and never by
+ * waitpid(-1), on every path; until then its pidfd is open and its number cannot be given to
+ * another process. Specification: posix_spawn(3), pidfd_open(2).
  */
 #define _GNU_SOURCE
 #include "net/conn.h"
@@ -27,7 +27,7 @@ enum {
 
 struct pi_child {
     pid_t pid;
-    struct io_fd end;     /* the pidfd: readable when the child has ended */
+    struct io_fd end;       /* the pidfd: readable when the child has ended */
     struct pi_task *waiter; /* in pier_exec_wait() */
     bool reaped;
     int status; /* of waitpid(2), once reaped */
@@ -55,7 +55,9 @@ static bool reap(struct pi_child *child)
 
 static int await_end(struct pi_child *child, int64_t deadline_ns)
 {
-    struct io_op op = {.code = IO_POLL, .fd = &child->end, .len = POLLIN, .deadline_ns = deadline_ns};
+    struct io_op op = {
+        .code = IO_POLL, .fd = &child->end, .len = POLLIN, .deadline_ns = deadline_ns
+    };
     ssize_t ready = io_run(&op);
     return ready < 0 ? (int)ready : 0;
 }
@@ -161,7 +163,8 @@ static int describe_process(posix_spawnattr_t *attr)
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
-    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                                POSIX_SPAWN_SETSIGDEF);
     if (rc == 0)
         rc = posix_spawnattr_setpgroup(attr, 0);
     if (rc == 0)
@@ -174,7 +177,7 @@ static int describe_process(posix_spawnattr_t *attr)
 /* Starts sh with fd as its standard input and output: 0 or a negative code. */
 static int spawn_shell(pid_t *pid, const char *command, int fd)
 {
-    char *argv[] = {"sh", "-c", (char *)command, NULL};
+    char *argv[] = { "sh", "-c", (char *)command, NULL };
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
     int rc = posix_spawn_file_actions_init(&files);

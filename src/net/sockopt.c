@@ -12,7 +12,8 @@
 #include <string.h>
 
 enum {
-    /* A dead peer is noticed after two minutes, idle or not: 60 s + 6 * 10 s, and the user time-out. */
+    /* A dead peer is noticed after two minutes, idle or not: 60 s + 6 * 10 s, and the user
+       time-out. */
     KEEPALIVE_IDLE_S = 60,
     KEEPALIVE_INTERVAL_S = 10,
     KEEPALIVE_PROBES = 6,
@@ -52,7 +53,10 @@ int pi_sock_apply(int fd, const struct pier_sock_opts *opts)
     static const struct pier_sock_opts defaults;
     const struct pier_sock_opts *o = opts ? opts : &defaults;
     bool alive = !o->no_keepalive;
-#define SETTING(level, option, value, wanted) { level, option, #option, value, wanted }
+#define SETTING(level, option, value, wanted) \
+    {                                         \
+        level, option, #option, value, wanted \
+    }
     const struct setting settings[] = {
         SETTING(IPPROTO_TCP, TCP_NODELAY, !o->delay, true),
         SETTING(SOL_SOCKET, SO_KEEPALIVE, alive, true),

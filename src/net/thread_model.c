@@ -67,14 +67,14 @@ static void *thread_main(void *arg)
     struct pier_conn c;
     self->name = t->accepted.listener->endpoint->text;
     self->born_ns = pi_clock_ns();
-    pi_watch_add(self->thread);
+    pi_watch_thread(self->thread, true);
     pi_serve_init(&c, &t->accepted, t->worker->server);
     pier_scope_open(&t->scope, 0);
     t->thread = self->thread;
     set_conn(t, &c);
     pi_serve_conn(&c, &t->accepted, t->worker);
     set_conn(t, NULL);
-    pi_watch_remove(self->thread);
+    pi_watch_thread(self->thread, false);
     pi_thread_drain(self->thread); /* what was posted while conn was set */
     pier_scope_join(&t->scope);
     leave(t);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * net/unix.c - what only Unix sockets can do: passing descriptors, and saying who is at the other end.
+ * net/unix.c - what only Unix sockets can do: passing descriptors, and saying who is at the other
+ * end.
  *
- * Descriptors travel with one byte of their own, so that they have a place in the stream. What arrives
- * and cannot be handed over is closed at once: no descriptor is ever left without an owner.
+ * Descriptors travel with one byte of their own, so that they have a place in the stream. What
+ * arrives and cannot be handed over is closed at once: no descriptor is ever left without an owner.
  * Specification: unix(7), cmsg(3).
  */
 #define _GNU_SOURCE
@@ -39,7 +40,7 @@ int pier_send_fds(struct pier_conn *c, const int *fds, int count)
         struct cmsghdr header; /* for its alignment */
         char room[CMSG_SPACE(FDS_MAX * sizeof(int))];
     } control;
-    struct iovec byte = {"", 1};
+    struct iovec byte = { "", 1 };
     struct msghdr msg = {
         .msg_iov = &byte,
         .msg_iovlen = 1,
@@ -52,7 +53,7 @@ int pier_send_fds(struct pier_conn *c, const int *fds, int count)
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
     memcpy(CMSG_DATA(header), fds, (size_t)count * sizeof(int));
-    struct io_op op = {.code = IO_SENDMSG, .buf = &msg};
+    struct io_op op = { .code = IO_SENDMSG, .buf = &msg };
     ssize_t n = pi_conn_write_op(c, &op);
     if (pi_is_refused(n)) /* the descriptors are no good; the connection is */
         return pi_conn_fail(c, "send descriptors", (int)n);
@@ -101,7 +102,7 @@ int pier_recv_fds(struct pier_conn *c, int *fds, int cap)
     int rc = fail_unless_unix(c, "receive descriptors");
     if (rc < 0)
         return rc;
-    struct received got = {.count = 0};
+    struct received got = { .count = 0 };
     if (cap < 1)
         return refuse(c, &got, -EINVAL);
     if (take_byte_ahead(c))
@@ -111,14 +112,14 @@ int pier_recv_fds(struct pier_conn *c, int *fds, int cap)
         char room[CMSG_SPACE(FDS_RECV_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     } control;
     char byte;
-    struct iovec piece = {&byte, 1};
+    struct iovec piece = { &byte, 1 };
     struct msghdr msg = {
         .msg_iov = &piece,
         .msg_iovlen = 1,
         .msg_control = control.room,
         .msg_controllen = sizeof control.room,
     };
-    struct io_op op = {.code = IO_RECVMSG, .buf = &msg};
+    struct io_op op = { .code = IO_RECVMSG, .buf = &msg };
     ssize_t n = pi_conn_read_op(c, &op);
     if (n <= 0)
         return n == 0 ? refuse(c, &got, -ENODATA) : (int)n;
@@ -133,7 +134,7 @@ int pier_recv_fds(struct pier_conn *c, int *fds, int cap)
 
 int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred)
 {
-    *cred = (struct pier_peer_cred){0};
+    *cred = (struct pier_peer_cred){ 0 };
     int rc = fail_unless_unix(c, "credentials of");
     if (rc < 0)
         return rc;
@@ -141,6 +142,6 @@ int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred)
     socklen_t len = sizeof raw;
     if (getsockopt(c->io.fd, SOL_SOCKET, SO_PEERCRED, &raw, &len) < 0)
         return pi_conn_fail(c, "credentials of", -errno);
-    *cred = (struct pier_peer_cred){.pid = raw.pid, .uid = raw.uid, .gid = raw.gid};
+    *cred = (struct pier_peer_cred){ .pid = raw.pid, .uid = raw.uid, .gid = raw.gid };
     return 0;
 }

@@ -130,8 +130,7 @@ static ssize_t call_once(struct io_op *op)
     case IO_SPLICE_OUT:
         return splice_now(op->other_fd, fd, op->len);
     default:
-        PIER_ASSERT(!"an operation on a descriptor");
-        return -1;
+        pi_assert_failed("an operation on a descriptor", __FILE__, __LINE__);
     }
 }
 

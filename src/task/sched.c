@@ -227,9 +227,8 @@ struct pi_loop *pi_loop_need(struct pier_scope *scope)
         return NULL;
     loop->home = scope;
     atomic_store(&loop->running, &th->root);
-    th->loop = loop;
     pi_overflow_watch(loop);
-    pi_watch_add(th);
+    pi_watch_loop(th, loop);
     return loop;
 }
 
@@ -242,11 +241,10 @@ void pi_loop_scope_ended(struct pier_scope *scope)
     if (!loop || loop->home != scope)
         return;
     PIER_ASSERT(loop->tasks == 0);
-    pi_watch_remove(th);
-    pi_overflow_unwatch(loop);
     pi_thread_drain(th);
+    pi_watch_loop(th, NULL);
+    pi_overflow_unwatch(loop);
     pi_timer_disarm(&loop->timers, &th->root.timer);
-    th->loop = NULL;
     free_loop(loop);
 }
 

@@ -206,7 +206,7 @@ static struct pi_task *make_task(struct pi_loop *loop, const void *data, size_t 
     memset(t, 0, offsetof(struct pi_task, name_buf));
     char *frame = (char *)t;
     if (data) {
-        frame -= (len + 15) & ~(size_t)15;
+        frame = (char *)((uintptr_t)(frame - len) & ~(uintptr_t)15);
         memcpy(frame, data, len);
         t->arg = frame;
     }

@@ -5,7 +5,8 @@
  * The cases are tried one after the other. If none can be done, all guards are taken, in the order
  * of their addresses, the cases tried once more and a waiter put into each channel's list: so no
  * other select can be half-way in when this one is. From then on whoever completes a case claims
- * the select first; the waiters of the other cases are stale and passed over until it takes them out.
+ * the select first; the waiters of the other cases are stale and passed over until it takes them
+ * out.
  */
 #include "task/chan.h"
 
@@ -88,7 +89,8 @@ static void join_lists(struct cases *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         struct pier_select_case *one = &c->all[i];
-        c->waiters[i] = (struct pi_waiter){ .wake = &c->sel.wake, .elem = one->elem, .select = &c->sel };
+        c->waiters[i] =
+            (struct pi_waiter){ .wake = &c->sel.wake, .elem = one->elem, .select = &c->sel };
         pi_waitlist_append(list_of(one), &c->waiters[i]);
     }
 }
@@ -122,6 +124,15 @@ static bool try_or_join(struct cases *c, size_t *index)
     return can;
 }
 
+/* PIER_LOCAL if all of them are. */
+static int shared_flags(const struct cases *c)
+{
+    int flags = PIER_LOCAL;
+    for (size_t i = 0; i < c->channels; i++)
+        flags &= c->order[i]->flags;
+    return flags;
+}
+
 static int wait_any(struct pier_select_case *cases, size_t count, int64_t deadline_ns)
 {
     struct cases c;
@@ -132,7 +143,7 @@ static int wait_any(struct pier_select_case *cases, size_t count, int64_t deadli
     sort_channels(&c);
     if (try_or_join(&c, &index))
         return (int)index;
-    int rc = pi_wake_await(&c.sel.wake, deadline_ns, "select", 0);
+    int rc = pi_wake_await(&c.sel.wake, deadline_ns, "select", shared_flags(&c));
     bool none = rc < 0 && pi_select_claim(&c.sel);
     leave_lists(&c);
     if (none)

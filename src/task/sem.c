@@ -2,8 +2,8 @@
 /*
  * task/sem.c - the semaphore: a count, and a queue while it is zero.
  *
- * While anybody waits the count is zero, so that a unit that is given goes to the first waiter and nobody
- * who comes later can take it.
+ * While anybody waits the count is zero, so that a unit that is given goes to the first waiter and
+ * nobody who comes later can take it.
  */
 #include "base/assert.h"
 #include "task/sync.h"

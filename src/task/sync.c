@@ -65,7 +65,8 @@ void pi_wake_chain(struct pi_waiter *first)
 
 /* ---- spinning ---- */
 
-/* After so many vain spins in a row a thread spins only now and then, to see whether that has changed. */
+/* After so many vain spins in a row a thread spins only now and then, to see whether that has
+ * changed. */
 enum { SPIN_FAILURES = 4, SPIN_PROBE = 64 };
 
 static PI_THREAD_LOCAL unsigned spin_failures, spin_skips;

@@ -104,15 +104,15 @@ void pi_wake_send(struct pi_wake *wake);
 /* Wakes a chain made with next_wake. */
 void pi_wake_chain(struct pi_waiter *first);
 
-/* Waits until the wake-up arrives: 0; or, if that is first, the code of own_deadline_ns (0: none) or
- * of a cancellation. what: for dumps. flags: PIER_LOCAL when no other thread can send it. */
+/* Waits until the wake-up arrives: 0; or, if that is first, the code of own_deadline_ns (0: none)
+ * or of a cancellation. what: for dumps. flags: PIER_LOCAL when no other thread can send it. */
 int pi_wake_await(struct pi_wake *wake, int64_t own_deadline_ns, const char *what, int flags);
 
 /* Waits for a wake-up that is certain to come, whatever is cancelled. */
 void pi_wake_settle(struct pi_wake *wake, const char *what);
 
-/* Whether a short spin is worth its time on this thread now: spins tend to succeed or fail together.
- * Each pi_spin_begin() that returned true is answered by pi_spin_end(). */
+/* Whether a short spin is worth its time on this thread now: spins tend to succeed or fail
+ * together. Each pi_spin_begin() that returned true is answered by pi_spin_end(). */
 bool pi_spin_begin(void);
 void pi_spin_end(bool succeeded);
 

@@ -59,6 +59,7 @@ struct pi_thread {
     _Atomic uint32_t posting;       /* threads inside pi_thread_post() */
     int wake_fd;                    /* eventfd; -1 until first needed */
     bool known;
+    bool watched;                   /* without a loop, too */
     struct pi_thread *next_watched; /* watch.c */
     uint64_t stalled_at;            /* loop->switches when the watchdog last looked */
     int64_t stalled_since_ns;
@@ -135,9 +136,10 @@ static inline int64_t pi_coarse_now(const struct pi_task *self)
     return self->thread->loop ? self->thread->loop->now_ns : pi_clock_ns();
 }
 
-/* watch.c: the threads that dumps and the watchdog see. */
-void pi_watch_add(struct pi_thread *th);
-void pi_watch_remove(struct pi_thread *th);
+/* watch.c: the threads that dumps and the watchdog see: those with a loop, and those that ask. */
+void pi_watch_thread(struct pi_thread *th, bool on);
+/* Sets the thread's loop, or NULL; nobody looks at the old one any more. */
+void pi_watch_loop(struct pi_thread *th, struct pi_loop *loop);
 /* The watchdog's thread runs from the first start to the last stop. */
 void pi_watchdog_start(void);
 void pi_watchdog_stop(void);

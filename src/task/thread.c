@@ -44,6 +44,14 @@ static void make_exit_key(void)
     PIER_ASSERT(rc == 0);
 }
 
+/* What failed on this thread before its first call of the runtime. */
+static void keep_failure(struct pi_err *err)
+{
+    int code = pier_error_code();
+    if (code < 0)
+        *err = (struct pi_err){ code, pier_exit_code(), pi_strdup(pier_error()) };
+}
+
 struct pi_task *pi_task_first(void)
 {
     struct pi_thread *th = &this_thread;
@@ -56,6 +64,7 @@ struct pi_task *pi_task_first(void)
         th->root.name = "thread";
         th->root.born_ns = pi_clock_ns();
         pi_context_init_thread(&th->root.context);
+        keep_failure(&th->root.err);
         th->known = true;
     }
     pi_err_self = &th->root.err;

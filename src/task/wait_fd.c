@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * task/wait_fd.c - waiting for a descriptor that is not Pier's, for other libraries' sockets and the like.
+ * task/wait_fd.c - waiting for a descriptor that is not Pier's, for other libraries' sockets and
+ * the like.
  *
- * The descriptor is watched for this one wait only, and nothing is remembered of it: it may be closed
- * at any time when nobody waits. What cannot be watched, a regular file, is always ready (poll(2)).
+ * The descriptor is watched for this one wait only, and nothing is remembered of it: it may be
+ * closed at any time when nobody waits. What cannot be watched, a regular file, is always ready
+ * (poll(2)).
  */
 #include "task/io.h"
 

@@ -23,22 +23,36 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pi_thread *watched;
 
-void pi_watch_add(struct pi_thread *th)
+/* With the lock held: a thread is listed while it has a loop, or asked to be. */
+static void relist(struct pi_thread *th)
 {
-    pthread_mutex_lock(&lock);
-    th->next_watched = watched;
-    watched = th;
-    pthread_mutex_unlock(&lock);
-}
-
-void pi_watch_remove(struct pi_thread *th)
-{
-    pthread_mutex_lock(&lock);
     struct pi_thread **at = &watched;
     while (*at && *at != th)
         at = &(*at)->next_watched;
-    if (*at)
+    bool is_listed = *at == th;
+    bool should_be = th->loop || th->watched;
+    if (is_listed && !should_be) {
         *at = th->next_watched;
+    } else if (!is_listed && should_be) {
+        th->next_watched = watched;
+        watched = th;
+    }
+}
+
+void pi_watch_thread(struct pi_thread *th, bool on)
+{
+    pthread_mutex_lock(&lock);
+    th->watched = on;
+    relist(th);
+    pthread_mutex_unlock(&lock);
+}
+
+void pi_watch_loop(struct pi_thread *th, struct pi_loop *loop)
+{
+    pthread_mutex_lock(&lock);
+    th->loop = loop;
+    th->stalled_since_ns = 0;
+    relist(th);
     pthread_mutex_unlock(&lock);
 }
 

@@ -261,7 +261,10 @@ void pier_json_key(struct pier_json *w, const char *key)
 
 void pier_json_str(struct pier_json *w, const char *value)
 {
-    pier_json_strn(w, value, strlen(value));
+    if (value)
+        pier_json_strn(w, value, strlen(value));
+    else
+        pier_json_null(w);
 }
 
 void pier_json_strn(struct pier_json *w, const char *value, size_t len)

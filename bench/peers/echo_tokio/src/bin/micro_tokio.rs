@@ -16,7 +16,7 @@ async fn yields(count: u32) {
 }
 
 async fn channel(name: &str, room: usize) {
-    let count = 500_000;
+    let count = 100_000;
     let (tx, mut rx) = mpsc::channel::<u64>(room);
     let start = Instant::now();
     tokio::spawn(async move {
@@ -30,44 +30,48 @@ async fn channel(name: &str, room: usize) {
 
 async fn run() {
     let start = Instant::now();
-    let (a, b) = (tokio::spawn(yields(500_000)), tokio::spawn(yields(500_000)));
+    let (a, b) = (tokio::spawn(yields(100_000)), tokio::spawn(yields(100_000)));
     a.await.unwrap();
     b.await.unwrap();
-    report("yield", 1_000_000, start);
+    report("yield", 200_000, start);
 
     let start = Instant::now();
-    for _ in 0..300_000 {
+    for _ in 0..50_000 {
         tokio::spawn(async {}).await.unwrap();
     }
-    report("spawn_join", 300_000, start);
+    report("spawn_join", 50_000, start);
 
     let start = Instant::now();
-    for _ in 0..300 {
+    for _ in 0..50 {
         let tasks: Vec<_> = (0..1000).map(|_| tokio::spawn(async {})).collect();
         for task in tasks {
             task.await.unwrap();
         }
     }
-    report("spawn_join_batch", 300_000, start);
+    report("spawn_join_batch", 50_000, start);
 
     channel("chan_buffered", 64).await;
     channel("chan_one", 1).await;
 
     let mutex = Mutex::new(0u64);
     let start = Instant::now();
-    for _ in 0..1_000_000 {
+    for _ in 0..200_000 {
         *mutex.lock().await += 1;
     }
-    report("mutex_uncontended", 1_000_000, start);
+    report("mutex_uncontended", 200_000, start);
 
     let start = Instant::now();
-    for _ in 0..200 {
+    for _ in 0..50 {
         tokio::time::sleep(Duration::from_micros(100)).await;
     }
-    report("sleep_100us", 200, start);
+    report("sleep_100us", 50, start);
 }
 
 fn main() -> std::io::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run());
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        for _ in 0..7 {
+            run().await;
+        }
+    });
     Ok(())
 }
