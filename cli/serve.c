@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -158,15 +159,23 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* The server, from when it listens until it has stopped. */
+static _Atomic(struct pier_server *) serving;
+
+/* The first signal stops the server, the second ends the process. Not left to the library: it would
+ * listen for signals a moment after the lines that say where the server listens. */
 static void on_signal(int number)
 {
-    _exit(EXIT_INTERRUPTED);
+    static atomic_bool stopping;
+    struct pier_server *server = atomic_load(&serving);
+    if (server == NULL || atomic_exchange(&stopping, true))
+        _exit(EXIT_INTERRUPTED);
+    pier_server_stop_remote(server);
 }
 
-/* What stands before the server runs, and after the first signal has stopped it. */
-static void exit_when_signalled(void)
+static void stop_when_signalled(void)
 {
-    struct sigaction action = { .sa_handler = on_signal };
+    struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
@@ -264,10 +273,12 @@ static int serve(struct pier_server *server, struct service *service, int count,
 {
     if (add_endpoints(server, service, count, urls) < 0 || pier_server_listen(server) < 0)
         return fail_to_listen();
+    atomic_store(&serving, server);
     int code = say_where(server, service);
-    if (code != EXIT_OK)
-        return code;
-    return pier_server_run(server) < 0 ? pier_fail("pier") : EXIT_OK;
+    if (code == EXIT_OK && pier_server_run(server) < 0)
+        code = pier_fail("pier");
+    atomic_store(&serving, NULL);
+    return code;
 }
 
 static int run_serve(int count, char **urls)
@@ -282,7 +293,7 @@ static int run_serve(int count, char **urls)
         pier_log_set(pier_log_json, NULL);
     trace_set(given.verbosity);
     raise_descriptor_limit();
-    exit_when_signalled();
+    stop_when_signalled();
     watch_for_dumps();
 
     struct pier_server *server = pier_server_new(&(struct pier_serve_opts){
@@ -290,6 +301,7 @@ static int run_serve(int count, char **urls)
         .workers = (int)given.workers,
         .max_conns = (int)given.max_conns,
         .read_timeout_ms = service.idle_timeout_ms,
+        .no_signals = true,
     });
     code = server != NULL ? serve(server, &service, count, urls) : pier_fail("pier");
     pier_server_free(server);

@@ -73,6 +73,7 @@ struct pi_conn_thread {
     struct pi_conn_thread *prev, *next;
     struct pi_worker *worker;
     struct pi_accepted accepted;
+    int wake_fd; /* the thread's from its start on */
     struct pi_thread *thread;
     struct pier_conn *conn; /* NULL: not begun, or over */
     struct pier_scope scope;

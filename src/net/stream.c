@@ -98,7 +98,10 @@ static ssize_t pipe_writev(struct pier_conn *c, struct iovec *pieces, int count,
                         .buf = pieces,
                         .len = (size_t)count,
                         .deadline_ns = deadline_ns };
-    return io_run(&op);
+    pi_sigpipe_hold();
+    ssize_t n = io_run(&op);
+    pi_sigpipe_release(n == -EPIPE);
+    return n;
 }
 
 /* A pipe has no half to close. */

@@ -12,6 +12,8 @@
 #include "base/assert.h"
 
 #include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 /* Address space, not memory. Handlers call what they like here, getaddrinfo and its modules too. */
 enum { THREAD_STACK = 1024 * 1024 };
@@ -65,6 +67,7 @@ static void *thread_main(void *arg)
     struct pi_conn_thread *t = arg;
     struct pi_task *self = pi_task_self();
     struct pier_conn c;
+    self->thread->wake_fd = t->wake_fd;
     self->name = t->accepted.listener->endpoint->text;
     self->born_ns = pi_clock_ns();
     pi_watch_thread(self->thread, true);
@@ -105,6 +108,14 @@ int pi_conn_thread_start(struct pi_worker *w, const struct pi_accepted *a)
     struct pi_conn_thread *t = pi_zalloc(sizeof *t);
     if (!t)
         return -ENOMEM;
+    /* Its reads will need one: without a descriptor for it the connection waits, and is not
+     * dropped. */
+    t->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (t->wake_fd < 0) {
+        int code = -errno;
+        pi_free(t);
+        return code;
+    }
     t->worker = w;
     t->accepted = *a;
     atomic_fetch_add(&w->load, 1);
@@ -116,6 +127,7 @@ int pi_conn_thread_start(struct pi_worker *w, const struct pi_accepted *a)
     unlink_thread(t);
     pthread_mutex_unlock(&w->server->lock);
     atomic_fetch_sub(&w->load, 1);
+    close(t->wake_fd);
     pi_free(t);
     return rc;
 }

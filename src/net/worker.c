@@ -293,15 +293,20 @@ static bool is_passing(int rc)
     }
 }
 
+static void keep(struct pi_acceptor *ac, int fd)
+{
+    ac->pending.fd = fd;
+    if (ac->addr.any.sa_family == AF_INET || ac->addr.any.sa_family == AF_INET6)
+        memcpy(&ac->pending.peer, &ac->addr, sizeof ac->pending.peer);
+    else
+        ac->pending.peer.any.sa_family = AF_UNIX;
+}
+
 /* Takes what accept returned; whether to go on accepting. */
 static bool take(struct pi_acceptor *ac, ssize_t result)
 {
     if (result >= 0) {
-        ac->pending.fd = (int)result;
-        if (ac->addr.any.sa_family == AF_INET || ac->addr.any.sa_family == AF_INET6)
-            memcpy(&ac->pending.peer, &ac->addr, sizeof ac->pending.peer);
-        else
-            ac->pending.peer.any.sa_family = AF_UNIX;
+        keep(ac, (int)result);
         return settle_pending(ac);
     }
     if (is_passing((int)result))
@@ -391,6 +396,17 @@ static int await_nudge(struct pi_worker *w, int64_t until_ns, const char *what)
     return pi_park(w->root, pi_deadline(w->root, until_ns), true);
 }
 
+/* From now on reads that would wait return 0; those that wait look up and find it so. */
+static void begin_drain(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    atomic_store(&s->draining, true);
+    for (struct pier_conn *c = w->conns; c; c = c->next)
+        io_interrupt_read(&c->io);
+    if (s->opts.model == PIER_THREADS)
+        pi_conn_threads_wake(s);
+}
+
 /* Accepts what is in the backlog; with a full server, as places become free. 0, or the code that
  * ended the wait. */
 static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
@@ -401,7 +417,9 @@ static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
             int rc = start_conn(w, &ac->pending);
             if (rc == 0)
                 ac->pending.fd = -1;
-            else if ((rc = await_nudge(w, until_ns, "room for the backlog")) < 0)
+            else
+                begin_drain(w); /* idle connections make room */
+            if (rc < 0 && (rc = await_nudge(w, until_ns, "room for the backlog")) < 0)
                 return rc;
             continue;
         }
@@ -410,7 +428,7 @@ static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
         if (n == -EAGAIN || (n < 0 && !is_passing((int)n)))
             return 0;
         if (n >= 0)
-            take(ac, n);
+            keep(ac, (int)n);
     }
 }
 
@@ -450,15 +468,6 @@ static int stop_accepting(struct pi_worker *w, int64_t until_ns)
     return rc;
 }
 
-/* Reads that wait look up and find the server draining. */
-static void wake_readers(struct pi_worker *w)
-{
-    for (struct pier_conn *c = w->conns; c; c = c->next)
-        io_interrupt_read(&c->io);
-    if (w->server->opts.model == PIER_THREADS)
-        pi_conn_threads_wake(w->server);
-}
-
 static int await_conns(struct pi_worker *w, int64_t until_ns)
 {
     int rc = 0;
@@ -482,13 +491,14 @@ static bool is_empty(struct pi_worker *w)
 static void stop(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
+    if (w == &s->workers[0])
+        pi_notify("STOPPING=1");
     int grace_ms = s->opts.grace_ms ? s->opts.grace_ms : GRACE_MS;
     int64_t until = grace_ms < 0 ? 0 : pier_after(grace_ms * PIER_MILLISECOND);
     if (atomic_load(&s->abandoned))
         until = 1;
     int rc = stop_accepting(w, until);
-    atomic_store(&s->draining, true);
-    wake_readers(w);
+    begin_drain(w);
     if (rc == 0)
         rc = await_conns(w, until);
     if (rc < 0) {

@@ -96,8 +96,8 @@ def end(server):
     try:
         server.close_clients()
         if not server.waited:
-            died = not server.running()
-            rc = server.wait() if died else server.stop(timeout=15 * SCALE)
+            died = not server.running() and not server.signalled
+            rc = server.wait() if not server.running() else server.stop(timeout=15 * SCALE)
             assert not died, f"the server ended by itself, status {rc}:\n{server.stderr()}"
             assert rc == 0, f"exit status {rc} on SIGTERM:\n{server.stderr()}"
         pierlib.check_report(server.stderr())

@@ -349,13 +349,14 @@ class Process:
     """A started command with both outputs drained; always killed and reaped by its owner."""
 
     def __init__(self, argv, env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, **popen):
-        self.argv, self.waited = argv, False
+        self.argv, self.signalled, self.waited = argv, False, False
         self.proc = subprocess.Popen(argv, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, **popen)
         self.pid = self.proc.pid
         self.out = Reader(self.proc.stdout)
         self.log = Reader(self.proc.stderr) if self.proc.stderr else None
 
     def signal(self, number):
+        self.signalled = self.signalled or number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
         self.proc.send_signal(number)
 
     def wait(self, timeout=WAIT):
@@ -482,7 +483,10 @@ class Server(Process):
                 lambda data: len(LISTENING.findall(show(data))) >= lines and data.endswith(b"\n"),
                 f'{lines} "listening on" line(s)',
             )
-            self.endpoints = [Listening(*found) for found in LISTENING.findall(self.stderr())]
+            self.endpoints = self.listening()
+
+    def listening(self):
+        return [Listening(*found) for found in LISTENING.findall(self.stderr())]
 
     @property
     def url(self):

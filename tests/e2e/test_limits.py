@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Limits that are reached: --max-conns and descriptors. Those who wait are served later; nothing spins."""
 
+import socket
 import time
 
 import pytest
@@ -9,7 +10,10 @@ from pierlib import WAIT, round_trip, wait_until
 
 
 def answered(client):
-    return client.has_input()
+    if not client.has_input():
+        return False
+    assert client.sock.recv(1, socket.MSG_PEEK), "a client that should have waited was turned away"
+    return True
 
 
 def served_in_turn(pending, text):
@@ -88,11 +92,11 @@ def test_waiting_beyond_max_conns_does_not_spin(serve):
     holder = server.connect()
     round_trip(holder)
     waiting = [server.connect() for _ in range(10)]
+    for number, client in enumerate(waiting):
+        client.send(f"waiting {number}")
     assert cpu_share(server) < 0.3
     holder.close()
-    for client in waiting:
-        round_trip(client)
-        client.close()
+    served_in_turn(dict(enumerate(waiting)), "waiting")
 
 
 @pytest.mark.parametrize("value", ["-1", "abc", ""])
@@ -137,7 +141,7 @@ def test_exec_without_descriptors_fails_for_that_client_only(serve):
     clients = [server.connect() for _ in range(60)]
     for client in clients:
         client.send("x")
-    wait_until(lambda: any(map(answered, clients)), "the first clients are answered")
+    wait_until(lambda: any(client.has_input() for client in clients), "the first clients are answered")
     for client in clients:
         client.close()
     wait_until(lambda: not server.children(), "all commands are gone", 2 * WAIT)

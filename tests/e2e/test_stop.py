@@ -26,8 +26,15 @@ GRACE = 10  # seconds, the default; a stop that nobody holds ends well before
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_with_status_0(serve, number):
     server = serve()
+    server.assert_serves()
     assert server.stop(number) == 0
     assert refused(server.url)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_right_after_the_listening_line_stops_with_status_0(serve, number):
+    for _ in range(10):
+        assert serve().stop(number) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
