@@ -91,10 +91,20 @@ static ssize_t fill(struct pier_conn *c, size_t most)
 
 /* ---- the forms ---- */
 
-ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap)
+/* 0, or what every form returns at once. A reader that waits has its place in the look-ahead: not
+ * even what lies there is another one's meanwhile. */
+static int refuse(struct pier_conn *c)
 {
     if (!c)
         return pi_conn_null();
+    return c->reading ? pi_conn_fail(c, "read", -EBUSY) : 0;
+}
+
+ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap)
+{
+    int rc = refuse(c);
+    if (rc < 0)
+        return rc;
     if (c->ahead_len == 0)
         return pi_conn_read_some(c, buf, cap, 0);
     c->held_until_ns = 0;
@@ -104,9 +114,12 @@ ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap)
 /* The n bytes at buf are the beginning of a character: waits for the rest. The new count; n itself when the wait is over; a negative code. */
 static ssize_t await_character(struct pier_conn *c, char *buf, size_t n, size_t room)
 {
-    int64_t until = c->held_until_ns ? c->held_until_ns : pi_clock_ns() + HOLD_MS * PIER_MILLISECOND;
+    int64_t now = pi_clock_ns();
+    int64_t until = c->held_until_ns ? c->held_until_ns : now + HOLD_MS * PIER_MILLISECOND;
     c->held_until_ns = until;
-    ssize_t more = until <= pi_clock_ns() ? -ETIMEDOUT : pi_conn_read_some(c, buf + n, room - n, until);
+    if (until < now + PIER_MILLISECOND)
+        until = now + PIER_MILLISECOND; /* the rest may have come while nobody read */
+    ssize_t more = pi_conn_read_some(c, buf + n, room - n, until);
     if (more > 0)
         return (ssize_t)n + more;
     bool is_over = more == 0 || c->read_error || (more == -ETIMEDOUT && pi_cancel_check(pi_task_self()) == 0);
@@ -152,8 +165,9 @@ ssize_t pier_read_text(struct pier_conn *c, char *buf, size_t cap)
 {
     if (cap > 0)
         buf[0] = '\0';
-    if (!c)
-        return pi_conn_null();
+    int rc = refuse(c);
+    if (rc < 0)
+        return rc;
     if (cap < 8)
         return pi_conn_fail(c, "read", -EINVAL);
     ssize_t n = read_text(c, buf, cap - 1);
@@ -164,8 +178,9 @@ ssize_t pier_read_text(struct pier_conn *c, char *buf, size_t cap)
 
 ssize_t pier_read_exact(struct pier_conn *c, void *buf, size_t len)
 {
-    if (!c)
-        return pi_conn_null();
+    int rc = refuse(c);
+    if (rc < 0)
+        return rc;
     c->held_until_ns = 0;
     size_t got = pi_conn_take(c, buf, len);
     ssize_t n = 1;
@@ -225,8 +240,9 @@ ssize_t pier_read_line(struct pier_conn *c, char *buf, size_t cap)
 {
     if (cap > 0)
         buf[0] = '\0';
-    if (!c)
-        return pi_conn_null();
+    int rc = refuse(c);
+    if (rc < 0)
+        return rc;
     if (cap == 0)
         return pi_conn_fail(c, "read line", -EINVAL);
     ssize_t at = await_delim(c, cap + 1, "\n", 1); /* cap - 1 and CRLF */
@@ -250,8 +266,9 @@ ssize_t pier_read_line(struct pier_conn *c, char *buf, size_t cap)
 
 ssize_t pier_read_until(struct pier_conn *c, void *buf, size_t cap, const void *delim, size_t len)
 {
-    if (!c)
-        return pi_conn_null();
+    int rc = refuse(c);
+    if (rc < 0)
+        return rc;
     if (len == 0 || cap < len)
         return pi_conn_fail(c, "read until", -EINVAL);
     ssize_t at = await_delim(c, cap, delim, len);

@@ -41,15 +41,15 @@ static void take(struct pier_chan *ch, void *elem)
     ch->count--;
 }
 
-/* The first waiter that still waits: one case of a select may have been decided elsewhere. */
-static struct pi_waiter *next_waiter(struct pi_waitlist *list, int rc)
+/* The first waiter that still waits: it may be about to give up, or a select be decided elsewhere.
+ */
+static struct pi_waiter *next_waiter(struct pier_chan *ch, struct pi_waitlist *list, int rc)
 {
     struct pi_waiter *w;
     while ((w = pi_waitlist_pop(list)) != NULL) {
-        if (w->select && !pi_select_claim(w->select))
+        if (!(ch->flags & PIER_LOCAL && !w->is_case) && !pi_wake_claim(w->wake))
             continue;
-        if (w->select)
-            w->select->chosen = w;
+        w->wake->chosen = w;
         w->rc = rc;
         break;
     }
@@ -63,7 +63,7 @@ bool pi_chan_send_now(struct pier_chan *ch, const void *elem, struct pi_chan_don
         done->rc = -EPIPE;
         return true;
     }
-    struct pi_waiter *receiver = ch->receivers.first ? next_waiter(&ch->receivers, 1) : NULL;
+    struct pi_waiter *receiver = ch->receivers.first ? next_waiter(ch, &ch->receivers, 1) : NULL;
     if (receiver)
         copy_elem(receiver->elem, elem, ch->elem_size);
     else if (ch->count < ch->cap)
@@ -80,7 +80,7 @@ bool pi_chan_recv_now(struct pier_chan *ch, void *elem, struct pi_chan_done *don
     bool has_one = ch->count > 0;
     if (has_one)
         take(ch, elem);
-    struct pi_waiter *sender = ch->senders.first ? next_waiter(&ch->senders, 0) : NULL;
+    struct pi_waiter *sender = ch->senders.first ? next_waiter(ch, &ch->senders, 0) : NULL;
     if (sender && has_one)
         put(ch, sender->elem);
     else if (sender)
@@ -95,17 +95,18 @@ bool pi_chan_recv_now(struct pier_chan *ch, void *elem, struct pi_chan_done *don
 
 /* ---- waiting ---- */
 
+/* If the element has been passed, the channel may be gone: only the claim can tell. */
 static int give_up(struct pier_chan *ch, struct pi_waitlist *list, struct pi_waiter *w, int code)
 {
+    if (!pi_wake_claim(w->wake)) {
+        pi_wake_settle(w->wake, "channel");
+        return w->rc;
+    }
     pi_guard_lock(&ch->guard, ch->flags);
-    bool was_listed = w->listed;
-    if (was_listed)
+    if (w->listed)
         pi_waitlist_remove(list, w);
     pi_guard_unlock(&ch->guard, ch->flags);
-    if (was_listed)
-        return code;
-    pi_wake_settle(w->wake, "channel");
-    return w->rc;
+    return code;
 }
 
 /* Joins the list and lets go of the guard, then waits. */
@@ -113,9 +114,10 @@ static int wait_on(struct pier_chan *ch, struct pi_waitlist *list, void *elem, c
 {
     struct pi_wake wake = { .task = pi_task_self() };
     struct pi_waiter w = { .wake = &wake, .elem = elem };
+    int flags = ch->flags;
     pi_waitlist_append(list, &w);
-    pi_guard_unlock(&ch->guard, ch->flags);
-    int rc = pi_wake_await(&wake, 0, what, ch->flags);
+    pi_guard_unlock(&ch->guard, flags);
+    int rc = pi_wake_await(&wake, 0, what, flags);
     return rc < 0 ? give_up(ch, list, &w, rc) : w.rc;
 }
 
@@ -198,7 +200,8 @@ void pier_chan_close(struct pier_chan *ch)
     struct pi_waiter *w;
     pi_guard_lock(&ch->guard, ch->flags);
     ch->closed = true;
-    while ((w = next_waiter(&ch->senders, -EPIPE)) || (w = next_waiter(&ch->receivers, 0))) {
+    while ((w = next_waiter(ch, &ch->senders, -EPIPE)) ||
+           (w = next_waiter(ch, &ch->receivers, 0))) {
         *end = w;
         end = &w->next_wake;
     }

@@ -7,13 +7,6 @@
 
 #include "task/sync.h"
 
-/* What the cases of one waiting select share. Whoever completes a case claims it first. */
-struct pi_select {
-    struct pi_wake wake;
-    uint32_t decided; /* atomic */
-    struct pi_waiter *chosen;
-};
-
 /* What an operation leaves behind: its result, and the waiter to be woken after the guard. */
 struct pi_chan_done {
     int rc;
@@ -24,10 +17,10 @@ struct pi_chan_done {
 bool pi_chan_send_now(struct pier_chan *ch, const void *elem, struct pi_chan_done *done);
 bool pi_chan_recv_now(struct pier_chan *ch, void *elem, struct pi_chan_done *done);
 
-/* Whether the caller is the one who decides. */
-static inline bool pi_select_claim(struct pi_select *sel)
+/* Whether the caller is the one who decides how the wait ends. */
+static inline bool pi_wake_claim(struct pi_wake *wake)
 {
-    return __atomic_exchange_n(&sel->decided, 1, __ATOMIC_ACQ_REL) == 0;
+    return __atomic_exchange_n(&wake->claimed, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
 #endif

@@ -51,14 +51,15 @@ static int wait_slow(struct pier_event *e, struct pi_task *self)
 {
     struct pi_wake wake = { .task = self };
     struct pi_waiter w = { .wake = &wake };
-    pi_guard_lock(&e->guard, e->flags);
+    int flags = e->flags; /* when the wait ends it may be gone */
+    pi_guard_lock(&e->guard, flags);
     bool is_set = is_set_or_announce(e);
     if (!is_set)
         pi_waitlist_append(&e->waiters, &w);
-    pi_guard_unlock(&e->guard, e->flags);
+    pi_guard_unlock(&e->guard, flags);
     if (is_set)
         return 0;
-    int rc = pi_wake_await(&wake, 0, "event", e->flags);
+    int rc = pi_wake_await(&wake, 0, "event", flags);
     return rc < 0 ? give_up(e, &w, rc) : 0;
 }
 

@@ -119,7 +119,7 @@ int pi_park(struct pi_task *self, int64_t deadline_ns, bool cancellable)
     return self->wake;
 }
 
-static void run_poller(void *arg)
+static struct pi_context *run_poller(void *arg)
 {
     struct pi_loop *loop = arg;
     struct pi_task *poller = &loop->poller;
@@ -136,9 +136,10 @@ static void run_poller(void *arg)
         enter(loop, next);
         pi_switch(&poller->context, &next->context);
     }
+    return NULL; /* it never ends: its loop is freed while it does not run */
 }
 
-void pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self)
+struct pi_context *pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self)
 {
     pi_timer_disarm(&loop->timers, &self->timer);
     pi_timer_unreserve(&loop->timers);
@@ -147,7 +148,7 @@ void pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self)
     enter(loop, next);
     pi_context_fini(&self->context);
     pi_stack_put(&loop->stacks, (char *)(self + 1));
-    pi_switch_last(&self->context, &next->context);
+    return pi_switch_last(&self->context, &next->context);
 }
 
 /* ---- the loop itself ---- */

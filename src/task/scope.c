@@ -165,7 +165,7 @@ static void abort_open_scope(const struct pi_task *t, const struct pier_scope *s
     abort();
 }
 
-static void task_main(void *arg)
+static struct pi_context *task_main(void *arg)
 {
     struct pi_task *self = arg;
     pi_switch_entered(&self->context);
@@ -177,7 +177,7 @@ static void task_main(void *arg)
         record_failure(home, rc, &self->err);
     remove_child(home, self);
     pi_err_fini(&self->err);
-    pi_loop_exit_task(self->thread->loop, self);
+    return pi_loop_exit_task(self->thread->loop, self);
 }
 
 static int spawn_failed(struct pier_scope *scope)

@@ -16,7 +16,7 @@ struct cases {
     struct pier_chan *order[PIER_SELECT_MAX]; /* distinct, by address */
     size_t channels;
     struct pi_waiter waiters[PIER_SELECT_MAX];
-    struct pi_select sel;
+    struct pi_wake wake;
 };
 
 static bool do_now(struct pier_select_case *c, struct pi_chan_done *done)
@@ -89,15 +89,17 @@ static void join_lists(struct cases *c)
 {
     for (size_t i = 0; i < c->count; i++) {
         struct pier_select_case *one = &c->all[i];
-        c->waiters[i] =
-            (struct pi_waiter){ .wake = &c->sel.wake, .elem = one->elem, .select = &c->sel };
+        c->waiters[i] = (struct pi_waiter){ .wake = &c->wake, .elem = one->elem, .is_case = true };
         pi_waitlist_append(list_of(one), &c->waiters[i]);
     }
 }
 
+/* The chosen one was taken out by whoever chose it, and its channel may be gone. */
 static void leave_lists(struct cases *c)
 {
     for (size_t i = 0; i < c->count; i++) {
+        if (&c->waiters[i] == c->wake.chosen)
+            continue;
         struct pier_chan *ch = c->all[i].ch;
         pi_guard_lock(&ch->guard, ch->flags);
         if (c->waiters[i].listed)
@@ -124,7 +126,8 @@ static bool try_or_join(struct cases *c, size_t *index)
     return can;
 }
 
-/* PIER_LOCAL if all of them are. */
+/* PIER_LOCAL if all of them are. To be asked before a case can be done, for then the channel may be
+ * gone. */
 static int shared_flags(const struct cases *c)
 {
     int flags = PIER_LOCAL;
@@ -139,18 +142,20 @@ static int wait_any(struct pier_select_case *cases, size_t count, int64_t deadli
     size_t index;
     c.all = cases;
     c.count = count;
-    c.sel = (struct pi_select){ .wake.task = pi_task_self() };
+    c.wake = (struct pi_wake){ .task = pi_task_self() };
     sort_channels(&c);
+    int flags = shared_flags(&c);
     if (try_or_join(&c, &index))
         return (int)index;
-    int rc = pi_wake_await(&c.sel.wake, deadline_ns, "select", shared_flags(&c));
-    bool none = rc < 0 && pi_select_claim(&c.sel);
+    int rc = pi_wake_await(&c.wake, deadline_ns, "select", flags);
+    bool none = rc < 0 && pi_wake_claim(&c.wake);
+    if (!none)
+        pi_wake_settle(&c.wake, "select");
     leave_lists(&c);
     if (none)
         return rc;
-    pi_wake_settle(&c.sel.wake, "select");
-    index = (size_t)(c.sel.chosen - c.waiters);
-    cases[index].rc = c.sel.chosen->rc;
+    index = (size_t)(c.wake.chosen - c.waiters);
+    cases[index].rc = c.wake.chosen->rc;
     return (int)index;
 }
 

@@ -74,14 +74,15 @@ static int wait_slow(struct pier_sem *s, struct pi_task *self)
 {
     struct pi_wake wake = { .task = self };
     struct pi_waiter w = { .wake = &wake };
-    pi_guard_lock(&s->guard, s->flags);
+    int flags = s->flags; /* when the wait ends it may be gone */
+    pi_guard_lock(&s->guard, flags);
     bool taken = take_or_announce(s);
     if (!taken)
         pi_waitlist_append(&s->waiters, &w);
-    pi_guard_unlock(&s->guard, s->flags);
+    pi_guard_unlock(&s->guard, flags);
     if (taken)
         return 0;
-    int rc = pi_wake_await(&wake, 0, "semaphore", s->flags);
+    int rc = pi_wake_await(&wake, 0, "semaphore", flags);
     return rc < 0 ? give_up(s, &w, rc) : 0;
 }
 

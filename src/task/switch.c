@@ -17,9 +17,6 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(PI_TSAN)
-#include <sanitizer/tsan_interface.h>
-#endif
 #if defined(PI_HAVE_VALGRIND)
 #include <valgrind/valgrind.h>
 #endif
@@ -44,12 +41,14 @@ __asm__(".text\n"
         "    popq %rdi\n"
         "    popq %rax\n"
         "    callq *%rax\n"
-        "    ud2\n"
+        "    movq 0(%rax), %rsp\n"
+        "    movq 16(%rax), %rbp\n"
+        "    jmpq *8(%rax)\n"
         "    .cfi_endproc\n"
         ".size pi_switch_start,.-pi_switch_start\n");
 
 /* After the two pops the stack is aligned to 16, as a call wants it. */
-static void first_frame(struct pi_context *c, char *top, void (*entry)(void *), void *arg)
+static void first_frame(struct pi_context *c, char *top, pi_context_fn entry, void *arg)
 {
     uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - 2;
     frame[0] = (uintptr_t)arg;
@@ -79,6 +78,7 @@ __asm__(".text\n"
         "    stp d14, d15, [sp, #144]\n"
         "    mov x9, sp\n"
         "    str x9, [x0]\n"
+        "pi_switch_load:\n"
         "    ldr x9, [x1]\n"
         "    mov sp, x9\n"
         "    ldp x21, x22, [sp, #16]\n"
@@ -102,11 +102,12 @@ __asm__(".text\n"
         "    .cfi_undefined x30\n"
         "    mov x0, x19\n"
         "    blr x20\n"
-        "    brk #1\n"
+        "    mov x1, x0\n"
+        "    b pi_switch_load\n"
         "    .cfi_endproc\n"
         ".size pi_switch_start,.-pi_switch_start\n");
 
-static void first_frame(struct pi_context *c, char *top, void (*entry)(void *), void *arg)
+static void first_frame(struct pi_context *c, char *top, pi_context_fn entry, void *arg)
 {
     uintptr_t *frame = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - 20;
     for (int i = 0; i < 20; i++)
@@ -133,11 +134,11 @@ void pi_switch_raw(struct pi_context *from, struct pi_context *to)
 
 static void start_from_halves(unsigned e1, unsigned e2, unsigned a1, unsigned a2)
 {
-    void (*entry)(void *) = (void (*)(void *))(((uintptr_t)e1 << 16 << 16) | e2);
-    entry((void *)(((uintptr_t)a1 << 16 << 16) | a2));
+    pi_context_fn entry = (pi_context_fn)(((uintptr_t)e1 << 16 << 16) | e2);
+    setcontext(entry((void *)(((uintptr_t)a1 << 16 << 16) | a2))->sp);
 }
 
-static void first_frame(struct pi_context *c, char *top, void (*entry)(void *), void *arg)
+static void first_frame(struct pi_context *c, char *top, pi_context_fn entry, void *arg)
 {
     ucontext_t *u = (ucontext_t *)((uintptr_t)(top - sizeof(ucontext_t)) & ~(uintptr_t)63);
     int rc = getcontext(u);
@@ -169,8 +170,7 @@ void pi_context_init_thread(struct pi_context *c)
 #endif
 }
 
-void pi_context_init(struct pi_context *c, char *bottom, char *top, void (*entry)(void *),
-                     void *arg)
+void pi_context_init(struct pi_context *c, char *bottom, char *top, pi_context_fn entry, void *arg)
 {
     c->bottom = bottom;
     c->size = (size_t)(top - bottom);
@@ -223,6 +223,5 @@ void pi_switch_leaves(struct pi_context *from, struct pi_context *to, bool dying
 #elif defined(PI_TSAN)
     if (dying)
         dead_fibre = from->sanitizer;
-    __tsan_switch_to_fiber(to->sanitizer, 0);
 #endif
 }

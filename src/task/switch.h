@@ -25,6 +25,9 @@
 #define PI_TSAN 1
 #endif
 #endif
+#if defined(PI_TSAN)
+#include <sanitizer/tsan_interface.h>
+#endif
 
 struct pi_context {
     void *sp;          /* where a context that is not running left off */
@@ -38,10 +41,13 @@ struct pi_context {
 /* Describes the stack the caller runs on, a thread's own. */
 void pi_context_init_thread(struct pi_context *c);
 
-/* Prepares c so that the first switch to it calls entry(arg) on the stack [bottom, top); entry
- * never returns. */
-void pi_context_init(struct pi_context *c, char *bottom, char *top, void (*entry)(void *),
-                     void *arg);
+/* What a context runs: pi_switch_entered() first; in the end it returns pi_switch_last(), the
+ * context that goes on. It returns, and does not jump from within, so that calls and returns stay
+ * paired for the processor. */
+typedef struct pi_context *(*pi_context_fn)(void *arg);
+
+/* Prepares c so that the first switch to it calls entry(arg) on the stack [bottom, top). */
+void pi_context_init(struct pi_context *c, char *bottom, char *top, pi_context_fn entry, void *arg);
 
 /* A context that ends for good; it may be the running one if pi_switch_last() follows. */
 void pi_context_fini(struct pi_context *c);
@@ -50,6 +56,14 @@ void pi_context_fini(struct pi_context *c);
  * nothing in other builds. The first thing that entry() does is pi_switch_entered(). */
 void pi_switch_leaves(struct pi_context *from, struct pi_context *to, bool dying);
 void pi_switch_entered(struct pi_context *self);
+
+/* A function that switches TSan to another fibre must not return on that one: TSan counts calls and
+ * returns by fibre. */
+#if defined(PI_TSAN)
+#define pi_switch_fibre(to) __tsan_switch_to_fiber((to)->sanitizer, 0)
+#else
+#define pi_switch_fibre(to) (void)0
+#endif
 
 #if defined(__x86_64__) && !defined(PI_UCONTEXT)
 
@@ -85,6 +99,7 @@ static inline void pi_switch(struct pi_context *from, struct pi_context *to)
 {
 #if defined(PI_ASAN) || defined(PI_TSAN)
     pi_switch_leaves(from, to, false);
+    pi_switch_fibre(to);
     pi_switch_raw(from, to);
     pi_switch_entered(from);
 #else
@@ -92,12 +107,15 @@ static inline void pi_switch(struct pi_context *from, struct pi_context *to)
 #endif
 }
 
-/* Leaves from for ever. */
-_Noreturn static inline void pi_switch_last(struct pi_context *from, struct pi_context *to)
+/* Leaves from for ever: what an entry function returns. The sanitizers count calls and returns by
+ * fibre, so in their builds it does not return to the entry function, but switches here. */
+static inline struct pi_context *pi_switch_last(struct pi_context *from, struct pi_context *to)
 {
+#if defined(PI_ASAN) || defined(PI_TSAN)
     pi_switch_leaves(from, to, true);
     pi_switch_raw(from, to);
-    __builtin_unreachable();
+#endif
+    return to;
 }
 
 #endif

@@ -18,20 +18,20 @@ struct pi_wake {
     struct pi_task *task;
     struct pi_msg msg;
     bool delivered;
+    uint32_t claimed;         /* channel; atomic: who passes an element or gives up decides once */
+    struct pi_waiter *chosen; /* channel: of several, the one by which it was passed */
 };
-
-struct pi_select;
 
 struct pi_waiter {
     struct pi_waiter *prev, *next;
     struct pi_waiter *next_wake; /* in a chain of those to be woken */
     struct pi_wake *wake;
-    bool listed;              /* under the guard */
-    bool tries;               /* mutex: woken to try, still listed; under the guard */
-    int64_t since_ns;         /* mutex */
-    void *elem;               /* channel: its element, or the place for one */
-    int rc;                   /* channel: the result */
-    struct pi_select *select; /* channel: NULL, or what this is one case of */
+    bool listed;      /* under the guard */
+    bool tries;       /* mutex: woken to try, still listed; under the guard */
+    int64_t since_ns; /* mutex */
+    void *elem;       /* channel: its element, or the place for one */
+    int rc;           /* channel: the result */
+    bool is_case;     /* channel: one of several waiters of a select */
 };
 
 /* ---- the guard ---- */

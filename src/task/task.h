@@ -127,8 +127,8 @@ void pi_pass(struct pi_task *self);
 struct pi_loop *pi_loop_need(struct pier_scope *scope);
 /* After a scope's end: the loop that it made ends too. */
 void pi_loop_scope_ended(struct pier_scope *scope);
-/* The running task has ended; its stack may be used again. */
-_Noreturn void pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self);
+/* The running task has ended, and its stack may be used again: the context that goes on. */
+struct pi_context *pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self);
 /* The time that deadlines of operations count from: the loop's, read once a poll; the clock's
  * without a loop. */
 static inline int64_t pi_coarse_now(const struct pi_task *self)
