@@ -122,9 +122,7 @@ static void leave(struct pi_worker *w)
     struct pier_server *s = w->server;
     atomic_fetch_sub(&w->load, 1);
     atomic_fetch_sub(&s->conns, 1);
-    if (w->stopping)
-        pi_ready(w->root, 0);
-    if (atomic_load(&s->paused) > 0)
+    if (atomic_load(&s->paused) > 0 || atomic_load(&s->stop_requested))
         pi_server_nudge(s);
 }
 

@@ -113,6 +113,7 @@ static inline struct pi_context *pi_switch_last(struct pi_context *from, struct 
 {
 #if defined(PI_ASAN) || defined(PI_TSAN)
     pi_switch_leaves(from, to, true);
+    pi_switch_fibre(to);
     pi_switch_raw(from, to);
 #endif
     return to;
