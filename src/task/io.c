@@ -7,6 +7,7 @@
 #include "task/io.h"
 
 #include "base/assert.h"
+#include "task/syscalls.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -108,9 +109,9 @@ static ssize_t call_once(struct io_op *op)
     int fd = op->fd->fd;
     switch (op->code) {
     case IO_RECV:
-        return recv(fd, op->buf, op->len, MSG_DONTWAIT);
+        return sys_recv(fd, op->buf, op->len, MSG_DONTWAIT);
     case IO_SEND:
-        return send(fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return sys_send(fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
     case IO_RECVMSG:
         return recvmsg(fd, op->buf, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     case IO_SENDMSG:

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "base/assert.h"
 #include "task/io.h"
+#include "task/syscalls.h"
 
 #include <poll.h>
 #include <sys/epoll.h>
@@ -278,7 +279,7 @@ static int64_t time_left(int64_t deadline_ns)
 static int wait_events(struct epoll_io *io, int64_t left_ns)
 {
     struct timespec ts = { left_ns / PIER_SECOND, left_ns % PIER_SECOND };
-    int count = epoll_pwait2(io->fd, io->events, BATCH, left_ns < 0 ? NULL : &ts, NULL);
+    int count = sys_epoll_wait(io->fd, io->events, BATCH, left_ns < 0 ? NULL : &ts);
     if (count >= 0 || (errno != ENOSYS && errno != EPERM))
         return count;
     int64_t ms = left_ns < 0 ? -1 : (left_ns + PIER_MILLISECOND - 1) / PIER_MILLISECOND;
