@@ -270,14 +270,15 @@ static void prepare_conn(void)
     ck_assert_int_eq(pier_conn_pair(ends), 0);
 }
 
-static int write_lines(void *arg)
+/* Three bytes at a time, so that every longer read waits in the middle. */
+static int write_pieces(void *arg)
 {
     ssize_t n = 0;
-    for (int i = 0; i < 12 && n >= 0; i++) {
-        n = pier_printf(ends[0], "line %d\n", i);
+    for (int i = 0; i < 24 && n >= 0; i++) {
+        n = pier_write(ends[0], i % 4 == 3 ? "x\ny" : "abc", 3);
         written += n > 0 ? (size_t)n : 0;
-        if (n >= 0 && i % 3 == 2)
-            n = pier_sleep(50 * PIER_MICROSECOND);
+        if (n >= 0)
+            n = pier_sleep(20 * PIER_MICROSECOND);
     }
     return n < 0 ? (int)n : pier_shutdown_write(ends[0]);
 }
@@ -302,7 +303,7 @@ static int read_in_every_way(void *arg)
 
 static void run_conn(struct pier_scope *scope)
 {
-    pier_spawn(scope, write_lines, NULL);
+    pier_spawn(scope, write_pieces, NULL);
     pier_spawn(scope, read_in_every_way, NULL);
 }
 
