@@ -17,6 +17,9 @@
 /* Lines that may wait for a client, beside what the kernel's buffers hold. */
 enum { INBOX_LINES = 256 };
 
+/* Lines that one write takes, when so many wait. */
+enum { BATCH_LINES = 16 };
+
 /* A burst passes within this time; a client that has stopped reading does not. */
 #define PATIENCE PIER_SECOND
 
@@ -213,20 +216,34 @@ struct listener {
     struct client *client;
 };
 
+static int write_lines(struct pier_conn *c, struct line **lines, int count)
+{
+    struct iovec pieces[BATCH_LINES];
+    for (int i = 0; i < count; i++)
+        pieces[i] = (struct iovec){ lines[i]->text, lines[i]->len };
+    ssize_t n = pier_writev(c, pieces, count);
+    for (int i = 0; i < count; i++)
+        line_release(lines[i]);
+    return n < 0 ? (int)n : 0;
+}
+
 /* A task: writes what comes into the inbox until it is closed. A failure ends the reading, too. */
 static int listen_to_others(void *arg)
 {
     struct listener *l = arg;
-    struct line *line;
-    ssize_t rc;
-    while ((rc = pier_chan_recv(&l->client->inbox, &line)) > 0) {
-        rc = pier_write(l->conn, line->text, line->len);
-        line_release(line);
+    struct pier_chan *inbox = &l->client->inbox;
+    struct line *lines[BATCH_LINES];
+    int rc;
+    while ((rc = pier_chan_recv(inbox, &lines[0])) > 0) {
+        int count = 1;
+        while (count < BATCH_LINES && pier_chan_try_recv(inbox, &lines[count]) == 1)
+            count++;
+        rc = write_lines(l->conn, lines, count);
         if (rc < 0)
-            break;
+            return rc;
     }
     if (rc < 0 || !atomic_load(&l->client->dropped))
-        return (int)rc;
+        return rc;
     pier_puts(l->conn, too_slow);
     return pier_error_set(-ENOBUFS, "chat with %s: too slow", pier_peer(l->conn));
 }

@@ -13,7 +13,7 @@
 #include <strings.h>
 
 /* Room for a line to begin with; most are shorter. */
-enum { FIRST_LINE_ROOM = 4096 };
+enum { FIRST_LINE_ROOM = 1024 };
 
 int talk_init(struct talk *t, struct pier_conn *c, const struct service *service)
 {

@@ -54,16 +54,16 @@ static void both_in_a_task(void (*body)(void))
     ck_assert_int_eq(pier_scope_join(&scope), 0);
 }
 
-#define BOTH(name)                         \
-    static void name##_body(void);         \
-    TEST(name##_in_a_task)                 \
-    {                                      \
-        both_in_a_task(name##_body);       \
-    }                                      \
-    TEST(name##_on_a_thread)               \
-    {                                      \
-        name##_body();                     \
-    }                                      \
+#define BOTH(name)                   \
+    static void name##_body(void);   \
+    TEST(name##_in_a_task)           \
+    {                                \
+        both_in_a_task(name##_body); \
+    }                                \
+    TEST(name##_on_a_thread)         \
+    {                                \
+        name##_body();               \
+    }                                \
     static void name##_body(void)
 
 /* ---- pairs of descriptors ---- */

@@ -441,7 +441,8 @@ BOTH(conn_adopt_leaves_what_it_refuses)
     close(fds[1]);
 }
 
-/* Its open file may be held by others, and outlive the connection: nothing of it stays in the loop. */
+/* Its open file may be held by others, and outlive the connection: nothing of it stays in the loop.
+ */
 BOTH(conn_adopted_descriptor_may_live_on)
 {
     int other;
@@ -490,8 +491,8 @@ BOTH(conn_options_of_adopt_set_the_time_outs)
     int fds[2];
     char byte;
     fd_pair(UNIX, fds);
-    struct pier_conn *c =
-        pier_conn_adopt(fds[0], &(struct pier_dial_opts){ .read_timeout_ms = 20 });
+    struct pier_conn *c = pier_conn_adopt(fds[0],
+                                          &(struct pier_dial_opts){ .read_timeout_ms = 20 });
     ck_assert_int_eq(pier_read(c, &byte, 1), -ETIMEDOUT);
     pier_close(c);
     close(fds[1]);

@@ -223,7 +223,11 @@ BOTH(read_long_lines_grow_the_look_ahead)
 
 /* ---- text ---- */
 
-#define MIXED "a\xc3\xa9" "\xe4\xbd\xa0" "\xf0\x9f\x98\x80" "b" /* 1 to 4 bytes a character */
+#define MIXED          \
+    "a\xc3\xa9"        \
+    "\xe4\xbd\xa0"     \
+    "\xf0\x9f\x98\x80" \
+    "b" /* 1 to 4 bytes a character */
 
 static void check_text(struct pier_conn *c)
 {

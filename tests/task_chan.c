@@ -137,7 +137,8 @@ static int receive_one(void *arg)
 TEST(close_ends_the_waits_of_both_sides)
 {
     for (size_t cap = 0; cap < 2; cap++) {
-        struct pier_chan full = make_chan(sizeof(int), cap, 0), empty = make_chan(sizeof(int), cap, 0);
+        struct pier_chan full = make_chan(sizeof(int), cap, 0),
+                         empty = make_chan(sizeof(int), cap, 0);
         struct flow senders[2] = { { &full, 0, 5, 9 }, { &full, 0, 6, 9 } };
         struct flow receivers[2] = { { &empty, 0, 7, 9 }, { &empty, 0, 8, 9 } };
         struct pier_scope s;
@@ -259,7 +260,8 @@ static void check_order(struct one *o, const char *order)
     int count = other == 1 && passed == 5, elem;
     while (pier_chan_try_recv(o->ch, &elem) == 1)
         count += elem == 5;
-    ck_assert_msg(count == (o->rc == 0), "order %s cap %d: rc %d, %d there", order, cap, o->rc, count);
+    ck_assert_msg(count == (o->rc == 0), "order %s cap %d: rc %d, %d there", order, cap, o->rc,
+                  count);
 }
 
 TEST(no_element_is_lost_or_doubled_by_a_cancellation)
@@ -275,7 +277,8 @@ TEST(no_element_is_lost_or_doubled_by_a_cancellation)
         check_order(&o, order);
         bool cancelled = order[0] == 'c' && order[1] != 'g';
         int done = o.op == PIER_SELECT_SEND ? 0 : 1;
-        ck_assert_msg(o.rc == (cancelled ? -ECANCELED : done), "case %d order %s: %d", i, order, o.rc);
+        ck_assert_msg(o.rc == (cancelled ? -ECANCELED : done), "case %d order %s: %d", i, order,
+                      o.rc);
         pier_chan_fini(&ch);
     }
 }
@@ -541,7 +544,8 @@ TEST_WITHIN(60, loops_and_threads_pass_every_number)
     check_crowd(16, 0xf);
 }
 
-/* Both directions on three channels, most waits cut short: what was sent is received, or is left. */
+/* Both directions on three channels, most waits cut short: what was sent is received, or is left.
+ */
 static int trade(void *arg)
 {
     struct crowd *c = arg;

@@ -719,7 +719,7 @@ static int wait_in_abandonable(struct remote *r)
 }
 
 static int (*const waits[])(struct remote *r) = {
-    wait_in_sleep, wait_in_mutex, wait_in_event,  wait_in_sem, wait_in_recv,
+    wait_in_sleep, wait_in_mutex, wait_in_event,  wait_in_sem,         wait_in_recv,
     wait_in_send,  wait_in_fd,    wait_in_select, wait_in_abandonable,
 };
 

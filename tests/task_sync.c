@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Mutex, event and semaphore: in one loop, across loops and threads, and when waits are cancelled. */
+/* Mutex, event and semaphore: in one loop, across loops and threads, and when waits are cancelled.
+ */
 #include "harness.h"
 #include "threads.h"
 
 static const int flag_sets[] = { 0, PIER_LOCAL };
 
-#define FOR_EACH_FLAGS(flags)                                                                      \
-    for (size_t flags##_i = 0, flags; flags##_i < 2 && (flags = (size_t)flag_sets[flags##_i], 1);  \
+#define FOR_EACH_FLAGS(flags)                                                                     \
+    for (size_t flags##_i = 0, flags; flags##_i < 2 && (flags = (size_t)flag_sets[flags##_i], 1); \
          flags##_i++)
 
 /* Lets all other tasks of the loop run until they wait. */
@@ -150,7 +151,8 @@ static int wait_in_scope(void *arg)
     return pier_scope_join(&w->scope);
 }
 
-/* order: "cg" cancels, then gives, both before the waiter runs; "c", "g", "gc", and "c.g" with time between. */
+/* order: "cg" cancels, then gives, both before the waiter runs; "c", "g", "gc", and "c.g" with time
+ * between. */
 static void check_order(struct wait *w, const char *order)
 {
     struct pier_scope s;
@@ -178,7 +180,9 @@ TEST(what_was_given_is_kept_and_what_was_not_is_left)
         static const struct {
             const char *order;
             int rc;
-        } cases[] = { { "g", 0 }, { "gc", 0 }, { "cg", 0 }, { "c", -ECANCELED }, { "c.g", -ECANCELED } };
+        } cases[] = {
+            { "g", 0 }, { "gc", 0 }, { "cg", 0 }, { "c", -ECANCELED }, { "c.g", -ECANCELED }
+        };
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             struct wait w = { .kind = kind };
             pier_mutex_init(&w.m, (int)flags);
@@ -419,9 +423,9 @@ static void run_threads(void *(*const fns[])(void *), int count, void *arg)
 TEST_WITHIN(60, four_threads_count_under_a_mutex)
 {
     struct shared x = { .counter = 0 };
-    run_threads((void *(*[])(void *)){ count_on_thread, count_on_thread, count_on_thread,
-                                       count_on_thread },
-                THREADS, &x);
+    run_threads(
+        (void *(*[])(void *)){ count_on_thread, count_on_thread, count_on_thread, count_on_thread },
+        THREADS, &x);
     ck_assert_int_eq(x.counter, THREADS * (long)ROUNDS);
     pier_mutex_fini(&x.m);
 }
@@ -429,9 +433,9 @@ TEST_WITHIN(60, four_threads_count_under_a_mutex)
 TEST_WITHIN(60, loops_and_threads_count_under_a_mutex)
 {
     struct shared x = { .counter = 0 };
-    run_threads((void *(*[])(void *)){ count_in_loop, count_on_thread, count_in_loop,
-                                       count_on_thread },
-                THREADS, &x);
+    run_threads(
+        (void *(*[])(void *)){ count_in_loop, count_on_thread, count_in_loop, count_on_thread },
+        THREADS, &x);
     ck_assert_int_eq(x.counter, 6 * (long)ROUNDS);
     pier_mutex_fini(&x.m);
 }
@@ -480,9 +484,9 @@ static void *impatient_loop(void *arg)
 TEST_WITHIN(60, a_mutex_survives_waiters_that_give_up)
 {
     struct shared x = { .counter = 0 };
-    run_threads((void *(*[])(void *)){ impatient_thread, impatient_loop, impatient_thread,
-                                       impatient_loop },
-                THREADS, &x);
+    run_threads(
+        (void *(*[])(void *)){ impatient_thread, impatient_loop, impatient_thread, impatient_loop },
+        THREADS, &x);
     ck_assert_int_eq(x.bad, 0);
     ck_assert_int_gt(x.counter, 0);
     ck_assert_int_eq(pier_mutex_trylock(&x.m), 0);
@@ -654,7 +658,8 @@ TEST_WITHIN(60, no_wake_up_is_lost_between_threads)
     }
 }
 
-/* A remote cancellation and the grant cross: whoever is told that it holds the mutex does hold it. */
+/* A remote cancellation and the grant cross: whoever is told that it holds the mutex does hold it.
+ */
 struct crossing {
     struct pier_mutex m;
     struct pier_scope scope;

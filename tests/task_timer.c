@@ -86,7 +86,8 @@ TEST(heap_agrees_with_an_array)
         size_t count;
         int64_t next = earliest(&count);
         if (pi_timer_next(&all) != next || all.count != count)
-            ck_abort_msg("operation %d: next %ld, not %ld", i, (long)pi_timer_next(&all), (long)next);
+            ck_abort_msg("operation %d: next %ld, not %ld", i, (long)pi_timer_next(&all),
+                         (long)next);
     }
     pi_timer_fini(&all);
 }
@@ -163,7 +164,8 @@ static struct pi_timers *own_timers(void)
     return &pi_task_self()->thread->loop->timers;
 }
 
-/* A wait that ends early leaves its timer behind; a later and longer wait is not cut short by it. */
+/* A wait that ends early leaves its timer behind; a later and longer wait is not cut short by it.
+ */
 static int wait_short_then_long(void *arg)
 {
     struct pier_event set = { 0 }, never = { 0 };

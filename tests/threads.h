@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * threads: what tests of the runtime do with other threads, without sleeping to get the order right.
+ * threads: what tests of the runtime do with other threads, without sleeping to get the order
+ * right.
  */
 #ifndef PIER_TESTS_THREADS_H
 #define PIER_TESTS_THREADS_H

@@ -55,19 +55,20 @@ PIER_API int pier_error_code(void);
 PIER_API const char *pier_error(void);
 
 /* Sets the task's last failure and returns code, for libraries and handlers with failures of their
- * own: the formatted text, then ": " and pier_strerror(code). */
+ * own: the formatted text (cut at about 500 bytes), then ": " and pier_strerror(code). A code that
+ * is not negative becomes -EINVAL. */
 PIER_API int pier_error_set(int code, const char *fmt, ...) PIER_PRINTF(2, 3);
 
 /* Prints "program: " and pier_error() as a line on standard error and returns the exit code of its
- * kind: 1 failed, 2 usage, 3 name resolution, 4 connect, 5 TLS, 6 time-out. */
+ * kind: 1 failed (or nothing has), 2 usage, 3 name resolution, 4 connect, 5 TLS, 6 time-out. */
 PIER_API int pier_fail(const char *program);
 
 /* The exit code that pier_fail() would return, without printing; 0 when nothing has failed. */
 PIER_API int pier_exit_code(void);
 
-/* strerror()'s words in lower case for -errno ("timed out" for -ETIMEDOUT), Pier's own for
- * PIER_E... Returns a static text, never NULL; an unknown code is "error N" in a buffer of the
- * thread. */
+/* strerror()'s words for -errno, beginning in lower case; Pier's own for PIER_E... and a few more
+ * ("timed out" for -ETIMEDOUT); "error N" for a code that nobody knows. Never NULL; valid until the
+ * thread's next call. */
 PIER_API const char *pier_strerror(int code);
 
 /* ---- log ---- */
@@ -95,7 +96,7 @@ typedef void (*pier_log_fn)(void *ctx, enum pier_log_level level, const char *ms
  * long as the sink stands. Safe from any thread; a call under way may still use the old sink. */
 PIER_API void pier_log_set(pier_log_fn sink, void *ctx);
 
-/* Records above this level are dropped before they are formatted; PIER_LOG_INFO by default. */
+/* Records above this level are dropped before they reach the sink; PIER_LOG_INFO by default. */
 PIER_API void pier_log_set_level(enum pier_log_level level);
 
 /* Whether a record of that level would be passed on. */

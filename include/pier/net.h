@@ -6,11 +6,12 @@
  * empty host is every address when listening and localhost when dialling), "unix:///path",
  * "unix://@abstract".
  *
- * Every call accepts the NULL of a failed constructor and then returns that failure's code.
- * Connection errors are sticky: after a failed write, later writes, and reads that would wait,
- * return the same code; so short programs check once, at the end. Time-outs and cancellations are
- * not sticky, and lose no byte. One task may read while another writes; a second reader or writer
- * gets -EBUSY.
+ * Every call accepts the NULL of a failed constructor, returns the code of the task's last failure
+ * and leaves that alone. Connection errors are sticky: after a failed write, later writes, and
+ * reads that would wait, return the same code; so short programs check once, at the end. Time-outs
+ * and cancellations are not sticky and lose no byte, but for those of a write that had passed a
+ * part on: what follows in the stream would mean nothing. One task may read while another writes; a
+ * second reader or writer gets -EBUSY. A connection is for the tasks of one thread.
  */
 #ifndef PIER_NET_H
 #define PIER_NET_H
@@ -35,12 +36,12 @@ struct pier_conn;
 /* For the *_ms options below: 0 is the default, this is no limit. */
 enum { PIER_NO_TIMEOUT = -1 };
 
-/* Socket options; zero is the default everywhere. */
+/* Options of TCP sockets (tcp(7), socket(7)); zero is the default everywhere. */
 struct pier_sock_opts {
     bool delay;        /* leave Nagle's algorithm on (default: TCP_NODELAY) */
     bool no_keepalive; /* default: SO_KEEPALIVE, first probe after 60 s, then every 10 s, 6 times */
     int user_timeout_ms; /* TCP_USER_TIMEOUT; default 120,000; PIER_NO_TIMEOUT: the system's */
-    int send_buffer, recv_buffer;   /* bytes; default: the system's own tuning */
+    int send_buffer, recv_buffer;   /* bytes; default: as the system tunes them */
     bool reuseport;                 /* SO_REUSEPORT on listeners */
     const char *congestion_control; /* "cubic", "bbr"…; default: the system's */
 };
@@ -54,30 +55,34 @@ struct pier_dial_opts {
 
 /* ---- connections ---- */
 
-/* Connects. A name's addresses are tried by Happy Eyeballs (RFC 8305). Returns the connection,
- * which the caller closes with pier_close(), or NULL: then pier_error() says why. Waits. */
+/* Connects. A name's addresses, at most 16, are tried by Happy Eyeballs (RFC 8305). Returns the
+ * connection, which the caller closes with pier_close(), or NULL: then pier_error() says why.
+ * Waits. */
 PIER_API struct pier_conn *pier_dial(const char *url, const struct pier_dial_opts *opts);
 
-/* Takes over a connected stream socket or both ends of a pipe-like descriptor (it is made
- * non-blocking), which pier_close() then closes. Returns NULL on failure, and fd stays the
- * caller's. */
+/* Takes over a connected stream socket, or a pipe, terminal or the like, which pier_close() then
+ * closes. It is made non-blocking, for everybody who shares it. Returns NULL on failure, and fd
+ * stays the caller's. */
 PIER_API struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts);
 
-/* Both ends of a new connection within the process (a socket pair). 0 or a negative code. */
+/* Both ends of a new connection within the process (a socket pair), each to be closed. 0, or a
+ * negative code and two NULLs. */
 PIER_API int pier_conn_pair(struct pier_conn *ends[2]);
 
 /* Runs "sh -c command" in a process group of its own, as a connection: its standard input and
- * output are the other end; standard error stays. pier_close() closes that end, gives the child one
- * second, then kills its group; it always reaps it. NULL on failure. */
+ * output are the other end; standard error stays. pier_close() closes this end, waits for the child
+ * for one second, then kills its group; it always reaps it. NULL on failure. */
 PIER_API struct pier_conn *pier_exec(const char *command);
 
-/* The child's end, as waitpid(2) reports it: waits for it, at most until deadline_ns (0: no limit
- * of its own). 0 or a negative code; -EINVAL when the connection is no child. */
+/* Waits for the child's end, at most until deadline_ns (0: no limit of its own), and tells what
+ * waitpid(2) would (status may be NULL). 0 or a negative code; -EINVAL when the connection is no
+ * child, -EBUSY when another task waits already. */
 PIER_API int pier_exec_wait(struct pier_conn *c, int *status, int64_t deadline_ns);
 
-/* Ends the connection and frees it: what was written is still delivered by the kernel, what was not
- * read is lost. NULL is fine. Never fails. A connection that a server gave to its handler is closed
- * early by this; it need not be. */
+/* Ends the connection and frees it. What was written is still delivered by the kernel, unless there
+ * is input that was not read: that is lost, and makes TCP reset the connection. A task that waits
+ * in a call on it gets -ECANCELED first. NULL is fine. Never fails. A connection that a server gave
+ * to its handler is closed early by this, and not freed; it need not be. */
 PIER_API void pier_close(struct pier_conn *c);
 
 /* Time-outs for progress: a read that gets nothing, a write that passes nothing on, for so long
@@ -86,7 +91,7 @@ PIER_API void pier_close(struct pier_conn *c);
 PIER_API int pier_set_timeouts(struct pier_conn *c, int read_ms, int write_ms);
 
 /* One read: waits until there is something and returns how many bytes (1 to cap); 0 at the end of
- * input; a negative code. */
+ * input (or when cap is 0); a negative code. */
 PIER_API ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap);
 
 /* One read of text: as pier_read() with room for cap - 1 bytes, and buf always ends with NUL (on
@@ -96,13 +101,12 @@ PIER_API ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap);
 PIER_API ssize_t pier_read_text(struct pier_conn *c, char *buf, size_t cap);
 
 /* Exactly len bytes: len; 0 when input ended before the first; -EPIPE when it ended in between; a
- * negative code. What had arrived when a time-out or cancellation ends the call is there for the
- * next read. */
+ * negative code. What had arrived when the call fails is there for the next read. */
 PIER_API ssize_t pier_read_exact(struct pier_conn *c, void *buf, size_t len);
 
-/* One line without its end (LF or CRLF), NUL-terminated: its length, which may be 0, so the end of
- * input is -ENODATA. A last line without an end counts. A line longer than cap - 1 is -EMSGSIZE and
- * stays unread. */
+/* One line without its end (LF or CRLF), NUL-terminated (on failure buf is ""): its length, which
+ * may be 0, so the end of input is -ENODATA. A last line without an end counts. A line longer than
+ * cap - 1 is -EMSGSIZE and stays unread. */
 PIER_API ssize_t pier_read_line(struct pier_conn *c, char *buf, size_t cap);
 
 /* Everything up to and including delim (len bytes, at least 1), not NUL-terminated: the count; 0 at
@@ -111,8 +115,8 @@ PIER_API ssize_t pier_read_line(struct pier_conn *c, char *buf, size_t cap);
 PIER_API ssize_t pier_read_until(struct pier_conn *c, void *buf, size_t cap, const void *delim,
                                  size_t len);
 
-/* Writes all or fails; waits while the peer is slow, within the write time-out. Returns len or a
- * negative code. */
+/* Writes all or fails; waits while the peer is slow, each time within the write time-out. Returns
+ * len or a negative code. */
 PIER_API ssize_t pier_write(struct pier_conn *c, const void *bytes, size_t len);
 
 /* The same for several pieces (at most 64, else -EINVAL), in one system call where it can be.
@@ -126,34 +130,35 @@ PIER_API ssize_t pier_printf(struct pier_conn *c, const char *fmt, ...) PIER_PRI
 PIER_API ssize_t pier_vprintf(struct pier_conn *c, const char *fmt, va_list args) PIER_PRINTF(2, 0);
 
 /* Tells the peer that nothing more will be written (half-close); reading goes on. 0 or a negative
- * code. Does not wait on plain streams. */
+ * code; -EOPNOTSUPP for a pipe, -EBUSY while another task writes. Does not wait. */
 PIER_API int pier_shutdown_write(struct pier_conn *c);
 
 /* Relays both ways until both have ended (the end of one is passed on as a half-close) or one
- * fails; splices in the kernel where it helps. Both stay the caller's. Each way's bytes, if asked
- * (counts NULL or two: a to b, b to a). 0 or a negative code. */
+ * fails, by its time-outs too; splices in the kernel where it helps. Both stay the caller's, and
+ * open. Each way's bytes, if asked (counts NULL or two: a to b, b to a). 0 or a negative code. */
 PIER_API int pier_copy(struct pier_conn *a, struct pier_conn *b, int64_t counts[2]);
 
-/* The addresses: "127.0.0.1:5555", "[::1]:5555", a path, "@name", "unix" where a Unix socket has
- * none. Valid until the connection is closed; "?" where it cannot be had. */
+/* The addresses: "127.0.0.1:5555", "[::1]:5555", a path, "@name", "unix" where a Unix socket (or a
+ * pipe) has none. Valid until the connection is closed; "?" where it cannot be had. */
 PIER_API const char *pier_peer(struct pier_conn *c);
 PIER_API const char *pier_local(struct pier_conn *c);
 
 /* The descriptor, for getsockopt(2) and its like; stays the connection's. Negative when closed. */
 PIER_API int pier_conn_fd(const struct pier_conn *c);
 
-/* Bytes that this side has read and written so far. */
+/* Bytes that this side has received and written so far; either may be NULL. */
 PIER_API void pier_conn_bytes(const struct pier_conn *c, int64_t *bytes_read,
                               int64_t *bytes_written);
 
 /* Changes socket options of an open TCP connection: all of opts are applied, zeros being the
- * defaults. 0 or a negative code. */
+ * defaults, but buffer sizes, congestion control and reuseport stay what they are where they are
+ * zero. 0 or a negative code (-EOPNOTSUPP for what is not TCP). */
 PIER_API int pier_conn_set_opts(struct pier_conn *c, const struct pier_sock_opts *opts);
 
 /* Figures of TCP_INFO (tcp(7)). */
 struct pier_tcp_info {
-    int64_t rtt_us, rtt_var_us, min_rtt_us;
-    int64_t retransmits, lost; /* segments, since the beginning */
+    int64_t rtt_us, rtt_var_us, min_rtt_us; /* min: 0 until measured */
+    int64_t retransmits, lost; /* segments: since the beginning; thought lost at present */
     int64_t cwnd, mss;         /* segments; bytes */
     int64_t delivery_rate;     /* bytes a second */
 };
@@ -161,14 +166,16 @@ struct pier_tcp_info {
 /* 0, or a negative code (-EOPNOTSUPP for what is not TCP). */
 PIER_API int pier_tcp_info(struct pier_conn *c, struct pier_tcp_info *info);
 
-/* Unix sockets: sends one byte with descriptors, which stay the caller's (at most 16); receives it
+/* Unix sockets: sends one byte with descriptors, which stay the caller's (1 to 16); receives it
  * with up to cap of them, which become the caller's (close-on-exec). Return how many, or a negative
- * code; receiving returns -ENODATA at the end of input, and -EPROTO when the byte came without or
- * with more than cap (all are closed then). Wait. */
+ * code (-EOPNOTSUPP for what is no Unix socket); receiving returns -ENODATA at the end of input,
+ * and -EPROTO when the byte came without or with more than cap, -EMFILE when the process has no
+ * room for them (all are closed then). Wait. */
 PIER_API int pier_send_fds(struct pier_conn *c, const int *fds, int count);
 PIER_API int pier_recv_fds(struct pier_conn *c, int *fds, int cap);
 
-/* Who is at the other end of a Unix socket (SO_PEERCRED, unix(7)). 0 or a negative code. */
+/* Who is at the other end of a Unix socket (SO_PEERCRED, unix(7)). 0 or a negative code
+ * (-EOPNOTSUPP for what is none). */
 struct pier_peer_cred {
     int64_t pid, uid, gid;
 };
@@ -177,21 +184,22 @@ PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
 /* ---- servers ---- */
 
 /* Called with each connection, in a task, thread or process of its own. Returns 0, or a negative
- * code, which the server logs with its words. The server closes c afterwards. */
+ * code, which the server logs with its words (what peers do every day, -ECONNRESET, -EPIPE,
+ * -ETIMEDOUT and -ECANCELED, only when debug records are on). The server closes c afterwards. */
 typedef int (*pier_handler)(struct pier_conn *c, void *arg);
 
 enum pier_model {
     PIER_TASKS,     /* a loop per worker, a task per connection */
     PIER_THREADS,   /* a thread per connection */
-    PIER_PROCESSES, /* a process per connection */
-    PIER_PREFORK,   /* supervised worker processes, each running tasks */
+    PIER_PROCESSES, /* a process per connection; not yet */
+    PIER_PREFORK,   /* supervised worker processes, each running tasks; not yet */
 };
 
 /* Zero is the default everywhere. */
 struct pier_serve_opts {
     enum pier_model model;
-    int workers;   /* loops (tasks); default: the processors of the affinity mask and cgroup quota;
-                      inside a task always 1, that task's */
+    int workers;   /* loops (tasks); default: pier_cpu_count(); always 1 inside a task, that task's,
+                      and with PIER_THREADS */
     int max_conns; /* connections at once, over all workers; beyond it they wait in the backlog;
                       default 10,000 */
     int backlog;   /* of listen(2); default 4,096 (the system may cap it) */
@@ -211,14 +219,15 @@ PIER_API int pier_serve(const char *url, pier_handler handler, void *arg,
                         const struct pier_serve_opts *opts);
 
 /* The object under it. The pier_server_* calls return negative codes and log nothing of their own
- * but per-connection events. opts is copied. NULL on failure. */
+ * but what happens while serving. opts is copied; the name of a congestion control is borrowed
+ * until listen has returned. NULL on failure. */
 PIER_API struct pier_server *pier_server_new(const struct pier_serve_opts *opts);
 
 /* Frees a server that is not running, closing what listens. NULL is fine. */
 PIER_API void pier_server_free(struct pier_server *s);
 
-/* Adds an endpoint, in order. Before listen only. 0 or a negative code, which run returns as well.
- */
+/* Adds an endpoint, in order, before listen only. url is copied, arg borrowed until run has
+ * returned. 0 or a negative code, which listen and run return as well. */
 PIER_API int pier_server_add(struct pier_server *s, const char *url, pier_handler handler,
                              void *arg);
 
@@ -228,8 +237,9 @@ PIER_API int pier_server_add(struct pier_server *s, const char *url, pier_handle
 PIER_API int pier_server_add_inherited(struct pier_server *s, pier_handler handler, void *arg);
 
 /* Opens all endpoints or none: binds every address that a name has, one port for all. An endpoint
- * whose address an inherited socket has takes that one. May wait (names). 0, or a negative code
- * whose words name the endpoint; then nothing listens. Done by run if need be. */
+ * whose address an inherited socket has takes that one. May wait (for names, at most 10 s each). 0,
+ * or a negative code whose words name the endpoint; then nothing listens, now or later. Done by run
+ * if need be. */
 PIER_API int pier_server_listen(struct pier_server *s);
 
 /* How many addresses listen, and the URL of each with its real port: "tcp://127.0.0.1:8888". NULL
@@ -239,13 +249,14 @@ PIER_API const char *pier_server_url(const struct pier_server *s, int index);
 
 /* Serves until SIGINT, SIGTERM (on the main thread, without .no_signals), pier_server_stop_remote()
  * or cancellation; then stops: what waits in the backlog is accepted, the listeners close, reads
- * that would wait return 0, handlers get the grace, the rest is cancelled. Returns 0 after a stop,
- * the cancellation's code, or the failure of an earlier add or listen. Tells NOTIFY_SOCKET READY=1
- * and STOPPING=1. Waits. */
+ * of accepted connections that would wait return 0, handlers get the grace (none after a
+ * cancellation), the rest is cancelled. Returns 0 after a stop, the cancellation's code, or the
+ * failure of an earlier add or listen. Tells NOTIFY_SOCKET READY=1 and STOPPING=1. A server runs
+ * once. Waits. */
 PIER_API int pier_server_run(struct pier_server *s);
 
-/* Stops a running server (or makes the next run return at once). From any thread or signal handler;
- * never waits. */
+/* Stops a running server, or makes a run that is still to come return at once. From any thread or
+ * signal handler, as long as the server is not freed; never waits. */
 PIER_API void pier_server_stop_remote(struct pier_server *s);
 
 /* Connections being served at this moment, over all workers; from any thread. */

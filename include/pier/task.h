@@ -8,9 +8,10 @@
  * stack the root task of a small loop, for as long as that scope is open.
  *
  * Cancellation is level-triggered: once a scope is cancelled (or its deadline has passed), every
- * call that may wait, in every task of it, returns -ECANCELED (-ETIMEDOUT when the nearest
- * cancelled scope's own deadline passed) until the scope ends. A call that had already completed
- * returns its result. "Waits" below says which calls these are.
+ * call that may wait, of its owner and in every task of it, returns -ECANCELED (-ETIMEDOUT when the
+ * nearest cancelled scope's own deadline passed) until the scope ends. A call that had already
+ * completed returns its result. "Waits" below says which calls these are; pier_scope_join() is the
+ * one that is not cancelled.
  */
 #ifndef PIER_TASK_H
 #define PIER_TASK_H
@@ -38,7 +39,7 @@ struct pi_msg {
 
 /* ---- time ---- */
 
-/* The monotonic clock, nanoseconds. In a simulation, its virtual clock. */
+/* The monotonic clock, nanoseconds (CLOCK_MONOTONIC). */
 PIER_API int64_t pier_now(void);
 
 /* The deadline that lies ns from now; a negative ns means none, and gives 0. Every deadline_ns
@@ -49,7 +50,7 @@ PIER_API int64_t pier_after(int64_t ns);
  * run. */
 PIER_API int pier_sleep(int64_t ns);
 
-/* Lets the loop's other tasks run. Returns 0, or the cancellation's code. */
+/* Lets the loop's other tasks run. Returns 0, or the cancellation's code at once. */
 PIER_API int pier_yield(void);
 
 /* ---- scopes and tasks ---- */
@@ -74,8 +75,8 @@ struct pier_scope {
 };
 
 /* Opens a scope inside the task's innermost one. deadline_ns: 0 for none; the nearest of all
- * enclosing ones rules. Every scope must be joined before its function returns: a task that ends
- * with an open scope aborts, naming file and line. */
+ * enclosing ones rules. Every scope must be joined before its function returns, the inner ones
+ * first: a task that ends, or joins, with another scope open aborts, naming file and line. */
 #define pier_scope_open(scope, deadline_ns) \
     pier_scope_open_at(scope, deadline_ns, __FILE__, __LINE__)
 PIER_API void pier_scope_open_at(struct pier_scope *scope, int64_t deadline_ns, const char *file,
@@ -88,21 +89,24 @@ PIER_API void pier_scope_open_at(struct pier_scope *scope, int64_t deadline_ns, 
 PIER_API void pier_shield_at(struct pier_scope *scope, int64_t deadline_ns, const char *file,
                              int line);
 
-/* Starts a task that calls fn(arg) and is named after fn. Does not wait; the task first runs when
- * the caller waits. A negative return of fn is a failure: the first one cancels the scope and is
- * what pier_scope_join() returns, words included. Returns 0, or the cause (-ENOMEM, -ECANCELED in a
- * cancelled scope), which join returns as well. */
+/* Starts a task that calls fn(arg) and is named after fn; pier_spawn_named() borrows name until the
+ * task has ended. Any task of the scope's loop may call it, as long as the scope is open. Does not
+ * wait; the task first runs when the caller waits. A negative return of fn is a failure: the first
+ * one cancels the scope and is what pier_scope_join() returns, words included. Returns 0, or the
+ * cause (-ENOMEM; -ECANCELED or -ETIMEDOUT in a cancelled scope), which is a failure as well. */
 #define pier_spawn(scope, fn, arg) pier_spawn_named(scope, #fn, fn, arg)
 PIER_API int pier_spawn_named(struct pier_scope *scope, const char *name, pier_task_fn fn,
                               void *arg);
 
 /* Waits until every task of the scope has ended, then ends the scope. Returns 0, or the first
- * failure. Always waits for all: a cancellation from outside reaches the tasks, and join returns
- * when they have ended. */
+ * failure of a task: a cancelled scope whose tasks all returned 0 joins with 0. Always waits for
+ * all: a cancellation from outside reaches the tasks, and join returns when they have ended. Only
+ * the scope's owner may call it. -EINVAL when the scope has been joined. */
 PIER_API int pier_scope_join(struct pier_scope *scope);
 
-/* Cancels the scope: every wait in it, and in scopes and tasks inside it, ends. Only on the scope's
- * own loop. Never waits. */
+/* Cancels the scope: every wait in it, and in scopes and tasks inside it, ends, shielded ones
+ * apart. Only on the scope's own thread. Does nothing to NULL and to a scope that has been joined.
+ * Never waits. */
 PIER_API void pier_scope_cancel(struct pier_scope *scope);
 
 /* The same from any thread or signal handler; the caller sees to it that the scope is still open.
@@ -110,7 +114,7 @@ PIER_API void pier_scope_cancel(struct pier_scope *scope);
 PIER_API void pier_scope_cancel_remote(struct pier_scope *scope);
 
 /* Cancels and joins an open scope, and does nothing to one that has been joined: PIER_SCOPE's
- * clean-up. */
+ * clean-up. What its tasks return is dropped, but a failure becomes the owner's last one. */
 PIER_API void pier_scope_cleanup(struct pier_scope *scope);
 
 /* Declares and opens a scope that is cancelled and joined on any way out of the block, if it has
@@ -119,7 +123,7 @@ PIER_API void pier_scope_cleanup(struct pier_scope *scope);
     struct pier_scope name __attribute__((cleanup(pier_scope_cleanup))); \
     pier_scope_open(&name, deadline_ns)
 
-/* 0, or -ECANCELED / -ETIMEDOUT when the task's next wait would be cancelled: for long
+/* 0, or -ECANCELED or -ETIMEDOUT when the task's next wait would be cancelled: for long
  * computations. Never waits. */
 PIER_API int pier_cancelled(void);
 
@@ -127,19 +131,20 @@ PIER_API int pier_cancelled(void);
  * printf-style. */
 PIER_API void pier_task_name(const char *fmt, ...) PIER_PRINTF(1, 2);
 
-/* Writes a line for each task of the calling thread's loop and of all running servers' loops: name,
- * what it waits for, age, time to its deadline. Waits at most a second for loops that are busy. */
+/* Writes a line for each task of every loop in the process, and for each thread of a PIER_THREADS
+ * server: name, what it waits for, age, time to its deadline. Blocks the thread, for at most a
+ * second, while others are busy. 0 or a negative code. */
 PIER_API int pier_task_dump(FILE *out);
 
-/* A task that keeps its loop from the others for longer than this is named in the log; default 100
- * ms while a server runs, 0: never. */
+/* While a server runs, a task that keeps its loop from the others for longer than this is named in
+ * the log, once. For the whole process; default 100 ms, 0: never. */
 PIER_API void pier_watchdog(int threshold_ms);
 
 /* ---- work for threads ---- */
 
-/* Runs fn(arg) on one of a bounded number of threads and waits for its result, which is the call's,
- * its error text included. Cancelled while fn is still queued, it returns at once; while fn runs it
- * waits for its end, since arg is the caller's. */
+/* Runs fn(arg) on one of a bounded number of threads (16) and waits for its result, which is the
+ * call's, its error text included. Cancelled while fn is still queued, it returns at once; while fn
+ * runs it waits for its end, since arg is the caller's. */
 PIER_API int pier_offload(pier_task_fn fn, void *arg);
 
 /* The same, but cancelled or past its deadline it returns at once. Whenever it returns a negative
@@ -149,18 +154,21 @@ PIER_API int pier_offload_abandon(pier_task_fn fn, void *arg, void (*abandoned)(
 
 /* ---- a foreign loop ---- */
 
-/* A descriptor that is readable whenever pier_loop_step() has something to do, for a foreign event
- * loop. Only on a thread with an open scope that has tasks; valid until that scope ends; stays
- * Pier's. Returns the descriptor or a negative code. */
+/* A descriptor that is readable when what the tasks wait for has happened, so that pier_loop_step()
+ * has something to do, for a foreign event loop. It does not show what the caller does itself
+ * between two steps (spawn, cancel, set an event): step once after that. Only on a thread with an
+ * open scope that has had tasks, and in none of them; valid until that scope ends; stays Pier's.
+ * Returns the descriptor or a negative code. */
 PIER_API int pier_loop_fd(void);
 
 /* Runs the tasks that can run and returns without waiting for others. Returns the number of tasks
- * alive, or a negative code. */
+ * alive, or -EINVAL where pier_loop_fd() would fail so. */
 PIER_API int pier_loop_step(void);
 
 /* Waits until fd, which stays the caller's, is ready for one of events (POLLIN, POLLOUT… of
  * poll(2)), at most until deadline_ns (0: no limit of its own). Returns the ready events, or a
- * negative code; -EBUSY when another task waits for the same fd on this loop. */
+ * negative code; -EBUSY when another task waits for the same fd on this loop, or a connection
+ * that has waited there has it. */
 PIER_API int pier_wait_fd(int fd, int events, int64_t deadline_ns);
 
 /* The name of the backend that new loops use, "epoll", and, if asked, a sentence that says why.
@@ -171,7 +179,8 @@ PIER_API const char *pier_backend(const char **why);
 
 /* Each of these is usable in any mix of tasks and threads; {0} is valid and means that. PIER_LOCAL
  * promises that only one loop uses it, and skips the atomics. Waiters are served in the order they
- * came. fini requires that nobody waits. */
+ * came; only a mutex may go to a thread that is awake ahead of one that has yet to wake up, until
+ * that one has waited for half a millisecond. fini requires that nobody waits. */
 enum { PIER_LOCAL = 1 };
 
 struct pi_waitlist {
@@ -215,6 +224,7 @@ struct pier_sem {
     struct pi_waitlist waiters;
 };
 
+/* count is below 2^31, and must stay so. */
 PIER_API void pier_sem_init(struct pier_sem *s, uint32_t count, int flags);
 PIER_API void pier_sem_fini(struct pier_sem *s);
 /* Takes one, waiting until there is one. 0, or the cancellation's code, and then none was taken. */
@@ -235,11 +245,11 @@ struct pier_chan {
     struct pi_waitlist senders, receivers;
 };
 
-/* Returns 0, or -ENOMEM. fini frees the elements that are left (their bytes: what they point to is
- * the caller's). */
+/* Makes room for capacity elements: 0, or -ENOMEM. fini frees it with the elements that are left
+ * (their bytes: what they point to is the caller's). */
 PIER_API int pier_chan_init(struct pier_chan *ch, size_t elem_size, size_t capacity, int flags);
 PIER_API void pier_chan_fini(struct pier_chan *ch);
-/* Copies *elem in, waiting while the channel is full. 0; -EPIPE when it is closed; the
+/* Copies *elem in, waiting while the channel is full. 0; -EPIPE when it is closed, or the
  * cancellation's code: then it was not sent. */
 PIER_API int pier_chan_send(struct pier_chan *ch, const void *elem);
 /* Copies the oldest element out, waiting while there is none. 1; 0 when the channel is closed and

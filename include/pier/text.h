@@ -39,7 +39,7 @@ PIER_API size_t pier_date_rfc3339(char *out, size_t cap, int64_t unix_ns, bool m
  * writer's result. */
 typedef int (*pier_json_sink)(void *ctx, const void *bytes, size_t len);
 
-/* Deepest nesting; each level needs one bit of state. */
+/* Deepest nesting; each level needs a bit in each of two words. */
 #define PIER_JSON_MAX_DEPTH 64
 
 /* A writer; plain data, fields private. Bytes gather in buf and go to the sink when it is full and
@@ -54,15 +54,15 @@ struct pier_json {
     bool after_key;
 };
 
-/* Prepares a writer over buf (borrowed; at least 64 bytes). With sink NULL the text must fit buf,
- * else -ENOSPC. */
+/* Prepares a writer over buf, which is borrowed for as long as the writer is used (at least 64
+ * bytes). With sink NULL the text must fit buf, else -ENOSPC. */
 PIER_API void pier_json_init(struct pier_json *w, char *buf, size_t cap, pier_json_sink sink,
                              void *ctx);
 
 /* Values, members and nesting. Commas and colons are the writer's; a misuse (a value where a key is
  * due, a close without an open) is remembered as -EINVAL, as any failure is: check once, at
  * pier_json_end(). Strings that are not well-formed UTF-8 are written with U+FFFD for each bad
- * byte. */
+ * byte; a NULL value is null. */
 PIER_API void pier_json_object(struct pier_json *w);
 PIER_API void pier_json_array(struct pier_json *w);
 PIER_API void pier_json_close(struct pier_json *w);

@@ -2,8 +2,9 @@
 /*
  * net/read.c - the forms of reading over one look-ahead buffer.
  *
- * A call that fails puts back what it had taken, so that a time-out or a cancellation loses nothing. The look-ahead is eight bytes within the connection
- * until a line or a delimiter needs more; it never grows past what its caller could take.
+ * A call that fails puts back what it had taken, so that a time-out or a cancellation loses
+ * nothing. The look-ahead is eight bytes within the connection until a line or a delimiter needs
+ * more; it never grows past what its caller could take.
  */
 #define _GNU_SOURCE
 #include "base/assert.h"
@@ -82,7 +83,8 @@ static ssize_t fill(struct pier_conn *c, size_t most)
     if (pi_conn_reserve(c, cap) < 0)
         return pi_conn_fail(c, "read", -ENOMEM);
     size_t end = c->ahead_start + c->ahead_len;
-    size_t room = c->ahead_cap - end < most - c->ahead_len ? c->ahead_cap - end : most - c->ahead_len;
+    size_t room = c->ahead_cap - end < most - c->ahead_len ? c->ahead_cap - end
+                                                           : most - c->ahead_len;
     ssize_t n = pi_conn_read_some(c, c->ahead + end, room, 0);
     if (n > 0)
         c->ahead_len += (size_t)n;
@@ -111,7 +113,8 @@ ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap)
     return (ssize_t)pi_conn_take(c, buf, cap);
 }
 
-/* The n bytes at buf are the beginning of a character: waits for the rest. The new count; n itself when the wait is over; a negative code. */
+/* The n bytes at buf are the beginning of a character: waits for the rest. The new count; n itself
+ * when the wait is over; a negative code. */
 static ssize_t await_character(struct pier_conn *c, char *buf, size_t n, size_t room)
 {
     int64_t now = pi_clock_ns();
@@ -122,7 +125,8 @@ static ssize_t await_character(struct pier_conn *c, char *buf, size_t n, size_t 
     ssize_t more = pi_conn_read_some(c, buf + n, room - n, until);
     if (more > 0)
         return (ssize_t)n + more;
-    bool is_over = more == 0 || c->read_error || (more == -ETIMEDOUT && pi_cancel_check(pi_task_self()) == 0);
+    bool is_over = more == 0 || c->read_error ||
+                   (more == -ETIMEDOUT && pi_cancel_check(pi_task_self()) == 0);
     if (is_over)
         return (ssize_t)n;
     return pi_conn_put_back(c, buf, n) < 0 ? lost_bytes(c) : more;
@@ -210,7 +214,8 @@ static ssize_t find(const struct pier_conn *c, size_t from, const void *delim, s
     return at ? at - begin : -1;
 }
 
-/* Fills until delim is in the look-ahead: its offset. 0 bytes more at the end of input: -ENODATA; most bytes without it: -EMSGSIZE. */
+/* Fills until delim is in the look-ahead: its offset. 0 bytes more at the end of input: -ENODATA;
+ * most bytes without it: -EMSGSIZE. */
 static ssize_t await_delim(struct pier_conn *c, size_t most, const void *delim, size_t len)
 {
     size_t from = 0;
@@ -275,7 +280,9 @@ ssize_t pier_read_until(struct pier_conn *c, void *buf, size_t cap, const void *
     if (at == -ENODATA && c->ahead_len == 0)
         return 0;
     if (at < 0)
-        return at == -EMSGSIZE ? pi_conn_fail(c, "read until", -EMSGSIZE) : at == -ENODATA ? pi_conn_fail(c, "read until", -EPIPE) : at;
+        return at == -EMSGSIZE  ? pi_conn_fail(c, "read until", -EMSGSIZE)
+               : at == -ENODATA ? pi_conn_fail(c, "read until", -EPIPE)
+                                : at;
     if ((size_t)at + len > cap)
         return pi_conn_fail(c, "read until", -EMSGSIZE);
     return (ssize_t)pi_conn_take(c, buf, (size_t)at + len);

@@ -71,7 +71,7 @@ void pi_sigpipe_release(bool raised)
     sigpipe.raised |= raised;
     if (--sigpipe.holders > 0 || sigpipe.was_blocked)
         return;
-    const struct timespec at_once = {0};
+    const struct timespec at_once = { 0 };
     sigset_t one;
     sigemptyset(&one);
     sigaddset(&one, SIGPIPE);

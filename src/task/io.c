@@ -22,6 +22,7 @@ ssize_t io_run(struct io_op *op)
     int rc = pi_cancel_check(self);
     if (rc < 0)
         return rc;
+    op->task = self;
     struct pi_loop *loop = self->thread->loop;
     return loop ? loop->backend->run(loop, self, op) : io_direct_run(self, op);
 }
@@ -46,8 +47,10 @@ void io_interrupt_read(struct io_fd *f)
     struct io_op *op = f->reader;
     if (!op || !op->task)
         return;
-    f->reader = NULL;
-    pi_ready(op->task, -EINTR);
+    if (op->task->state == PI_PARKED)
+        pi_ready(op->task, -EINTR);
+    else if (op->task->wake == 0)
+        op->task->wake = -EINTR; /* ready, but it might find nothing and wait on */
 }
 
 void io_detach(struct io_fd *f)

@@ -72,7 +72,7 @@ struct io_op {
     int other_fd;
     int64_t deadline_ns; /* the operation's own; 0: none */
     struct pi_offload_job *job;
-    struct pi_task *task;           /* parked in io_run() */
+    struct pi_task *task;           /* that called io_run(), once past its check; else NULL */
     void (*done)(struct io_op *op); /* of io_arm(); must not wait */
     ssize_t result;
 };

@@ -87,8 +87,7 @@ static int wait_ready(struct pi_loop *loop, struct pi_task *self, struct io_op *
     self->op = op;
     rc = pi_park(self, deadline_ns, true);
     self->op = NULL;
-    if (*slot == op)
-        *slot = NULL;
+    *slot = NULL;
     return rc;
 }
 
@@ -99,6 +98,8 @@ static bool is_likely(const struct io_op *op)
 
 static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
 {
+    if (*slot_of(op))
+        return -EBUSY;
     if (op->deadline_ns == IO_NOW)
         return io_call(op);
     int64_t deadline = pi_deadline(self, op->deadline_ns);
@@ -209,8 +210,7 @@ static void ready_op(struct io_op **slot)
     struct io_op *op = *slot;
     if (!op)
         return;
-    if (op->task) {
-        *slot = NULL;
+    if (op->task) { /* the slot is its until it has run: nobody else may take what came */
         pi_ready(op->task, 0);
         return;
     }

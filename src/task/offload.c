@@ -216,13 +216,11 @@ int pi_offload_abandon(enum io_code code, void *what, pier_task_fn fn, void *arg
     job->fn = fn;
     job->arg = arg;
     job->abandoned = abandoned;
-    int rc = pi_cancel_check(pi_task_self());
-    if (rc < 0) {
-        give_up(job);
-        return rc;
-    }
     struct io_op op = { .code = code, .buf = what, .job = job, .deadline_ns = deadline_ns };
-    return (int)io_run(&op);
+    int rc = (int)io_run(&op);
+    if (!op.task) /* cancelled at entry: no backend has seen it */
+        give_up(job);
+    return rc;
 }
 
 int pier_offload_abandon(pier_task_fn fn, void *arg, void (*abandoned)(void *arg))

@@ -24,7 +24,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import pierlib  # noqa: E402
-from pierlib import SCALE, WAIT, Model, Peer, Process, Result, Server  # noqa: E402
+from pierlib import SCALE, WAIT, Model, Peer, Process, Server  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BACKENDS = os.environ.get("PIER_E2E_BACKENDS", "epoll").split(",")

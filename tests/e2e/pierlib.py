@@ -516,7 +516,13 @@ class Server(Process):
     def exchange(self, sent):
         """Everything that a new connection gets for these bytes and a half-close."""
         with self.connect() as client:
-            sender = threading.Thread(target=lambda: (client.send(sent), client.half_close()), daemon=True)
+
+            def speak():
+                with contextlib.suppress(ConnectionError):  # who reads will see it too
+                    client.send(sent)
+                    client.half_close()
+
+            sender = threading.Thread(target=speak, daemon=True)
             sender.start()
             got = client.read_to_end()
             sender.join(WAIT)
