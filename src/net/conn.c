@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * net/conn.c - a connection's life, its writes, and the rules that hold over every transport: what is sticky, what time-outs
- * apply, what the NULL of a failed constructor answers. Reading in its many forms is read.c.
+ * net/conn.c - a connection's life, its writes, and the rules that hold over every transport: what
+ * is sticky, what time-outs apply, what the NULL of a failed constructor answers. Reading in its
+ * many forms is read.c.
  */
 #define _GNU_SOURCE
 #include "net/conn.h"
@@ -37,7 +38,8 @@ void pi_conn_timeouts(struct pier_conn *c, int read_ms, int write_ms)
     c->write_timeout_ns = timeout_ns(write_ms, WRITE_TIMEOUT_MS);
 }
 
-void pi_conn_init(struct pier_conn *c, int fd, const struct pi_transport *transport, const struct sockaddr *peer)
+void pi_conn_init(struct pier_conn *c, int fd, const struct pi_transport *transport,
+                  const struct sockaddr *peer)
 {
     memset(c, 0, sizeof *c);
     io_fd_init(&c->io, fd);
@@ -53,8 +55,8 @@ void pi_conn_init(struct pier_conn *c, int fd, const struct pi_transport *transp
         c->peer.any.sa_family = AF_UNIX;
 }
 
-struct pier_conn *pi_conn_new(int fd, const struct pi_transport *transport, const struct sockaddr *peer,
-                              const struct pier_dial_opts *opts)
+struct pier_conn *pi_conn_new(int fd, const struct pi_transport *transport,
+                              const struct sockaddr *peer, const struct pier_dial_opts *opts)
 {
     struct pier_conn *c = pi_alloc(sizeof *c);
     if (!c) {
@@ -102,7 +104,7 @@ void pier_close(struct pier_conn *c)
 struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
 {
     struct stat st;
-    struct pi_addr peer = {.len = sizeof(struct sockaddr_un)};
+    struct pi_addr peer = { .len = sizeof(struct sockaddr_un) };
     if (fstat(fd, &st) < 0) {
         pi_fail(-errno, "adopt descriptor %d", fd);
         return NULL;
@@ -117,7 +119,8 @@ struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
         pi_fail(-errno, "adopt descriptor %d", fd);
         return NULL;
     }
-    const struct pi_transport *transport = is_socket ? pi_transport_of(peer.any.sa_family) : &pi_pipe;
+    const struct pi_transport *transport = is_socket ? pi_transport_of(peer.any.sa_family)
+                                                     : &pi_pipe;
     struct pier_conn *c = pi_conn_new(fd, transport, is_socket ? &peer.any : NULL, opts);
     if (c)
         c->io.shared = true;
@@ -169,13 +172,13 @@ const char *pier_peer(struct pier_conn *c)
         return "?";
     if (c->peer_text)
         return c->peer_text;
-    struct pi_addr addr = {.len = 0};
+    struct pi_addr addr = { .len = 0 };
     if (c->peer.any.sa_family != AF_UNIX) {
         memcpy(&addr.any, &c->peer, sizeof c->peer);
     } else {
         addr.len = sizeof addr.un;
         if (c->io.fd < 0 || getpeername(c->io.fd, &addr.any, &addr.len) < 0)
-            addr = (struct pi_addr){.any.sa_family = AF_UNIX};
+            addr = (struct pi_addr){ .any.sa_family = AF_UNIX };
     }
     return keep_text(&c->peer_text, &addr);
 }
@@ -184,7 +187,7 @@ const char *pier_local(struct pier_conn *c)
 {
     if (!c)
         return "?";
-    struct pi_addr addr = {.len = sizeof addr.un};
+    struct pi_addr addr = { .len = sizeof addr.un };
     if (!c->local_text && (c->io.fd < 0 || getsockname(c->io.fd, &addr.any, &addr.len) < 0))
         return "?";
     return keep_text(&c->local_text, &addr);
@@ -221,7 +224,8 @@ static bool is_passing(int code)
 /* Whether a read must not wait: the server stops, or a write has failed. */
 static bool must_not_wait(const struct pier_conn *c)
 {
-    return c->write_error || (c->draining && atomic_load_explicit(c->draining, memory_order_relaxed));
+    return c->write_error ||
+           (c->draining && atomic_load_explicit(c->draining, memory_order_relaxed));
 }
 
 /* What a read that must not wait, and would, returns. */
@@ -309,7 +313,8 @@ ssize_t pi_conn_read_op(struct pier_conn *c, struct io_op *op)
 
 /* ---- writing ---- */
 
-/* Drops n bytes from the front of the pieces; returns how many pieces are left, moved to the front. */
+/* Drops n bytes from the front of the pieces; returns how many pieces are left, moved to the front.
+ */
 static int advance(struct iovec *pieces, int count, size_t n)
 {
     int first = 0;
@@ -337,7 +342,8 @@ static int may_write(struct pier_conn *c)
     return c->writing ? pi_conn_fail(c, "write", -EBUSY) : 0;
 }
 
-/* Unlike a read, a write that ended in the middle leaves a stream that means nothing: that is sticky whatever the reason. */
+/* Unlike a read, a write that ended in the middle leaves a stream that means nothing: that is
+ * sticky whatever the reason. */
 static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int count)
 {
     int rc = may_write(c);
@@ -379,7 +385,7 @@ ssize_t pi_conn_write_some(struct pier_conn *c, const void *bytes, size_t len)
     int rc = may_write(c);
     if (rc < 0)
         return rc;
-    struct iovec piece = {(void *)bytes, len};
+    struct iovec piece = { (void *)bytes, len };
     c->writing = true;
     ssize_t n = c->transport->writev(c, &piece, 1, write_deadline(c));
     c->writing = false;
@@ -403,7 +409,7 @@ ssize_t pier_write(struct pier_conn *c, const void *bytes, size_t len)
 {
     if (!c)
         return pi_conn_null();
-    struct iovec piece = {(void *)bytes, len};
+    struct iovec piece = { (void *)bytes, len };
     return write_all(c, &piece, 1);
 }
 

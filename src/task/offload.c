@@ -77,13 +77,12 @@ static void run_job(struct pi_offload_job *job)
 /* Waits for work, with the lock held; false when the thread should end. */
 static bool await_work(void)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += IDLE_SECONDS;
+    int64_t end = pi_clock_ns() + IDLE_SECONDS * PIER_SECOND;
+    struct timespec until = { end / PIER_SECOND, end % PIER_SECOND };
     idle++;
     int rc = 0;
     while (!queue && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&work, &lock, &until);
+        rc = pthread_cond_clockwait(&work, &lock, CLOCK_MONOTONIC, &until);
     idle--;
     return queue != NULL;
 }

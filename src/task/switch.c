@@ -192,6 +192,12 @@ void pi_context_fini(struct pi_context *c)
 #if defined(PI_HAVE_VALGRIND)
     VALGRIND_STACK_DEREGISTER(c->valgrind);
 #endif
+#if defined(PI_TSAN)
+    if (c->sanitizer && c->sanitizer != __tsan_get_current_fiber()) { /* a poller */
+        __tsan_destroy_fiber(c->sanitizer);
+        c->sanitizer = NULL;
+    }
+#endif
     c->valgrind = 0;
 }
 

@@ -23,6 +23,12 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pi_thread *watched;
 
+static struct timespec monotonic_after(int64_t ns)
+{
+    int64_t end = pi_clock_ns() + ns;
+    return (struct timespec){ end / PIER_SECOND, end % PIER_SECOND };
+}
+
 /* With the lock held: a thread is listed while it has a loop, or asked to be. */
 static void relist(struct pi_thread *th)
 {
@@ -180,7 +186,7 @@ static void collect(FILE *out, struct request *r, const struct timespec *until)
     pthread_mutex_lock(&r->lock);
     int rc = 0;
     while (!r->done && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&r->answered, &r->lock, until);
+        rc = pthread_cond_clockwait(&r->answered, &r->lock, CLOCK_MONOTONIC, until);
     bool done = r->done;
     r->asker_left = true;
     if (done && r->text)
@@ -207,9 +213,7 @@ int pier_task_dump(FILE *out)
     pthread_mutex_unlock(&lock);
     if (own->loop)
         print_thread(out, own);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 1;
+    struct timespec until = monotonic_after(PIER_SECOND);
     for (size_t i = 0; i < count; i++)
         collect(out, requests[i], &until);
     pi_free(requests);
@@ -261,12 +265,8 @@ static void *watchdog_main(void *unused)
     pthread_mutex_lock(&lock);
     while (!watchdog_stops) {
         int ms = watchdog_ms > 0 ? watchdog_ms : 1000;
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        int64_t ns = until.tv_nsec + (int64_t)ms * PIER_MILLISECOND / 2;
-        until.tv_sec += ns / PIER_SECOND;
-        until.tv_nsec = ns % PIER_SECOND;
-        pthread_cond_timedwait(&watchdog_wake, &lock, &until);
+        struct timespec until = monotonic_after(ms * PIER_MILLISECOND / 2);
+        pthread_cond_clockwait(&watchdog_wake, &lock, CLOCK_MONOTONIC, &until);
         int64_t now = pi_clock_ns();
         for (struct pi_thread *th = watched; th && watchdog_ms > 0; th = th->next_watched)
             look_at(th, now);

@@ -29,12 +29,17 @@ from pierlib import SCALE, WAIT, Model, Peer, Process, Server  # noqa: E402
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BACKENDS = os.environ.get("PIER_E2E_BACKENDS", "epoll").split(",")
 MODELS = [Model("tasks", backend) for backend in BACKENDS] + [Model("threads", "direct")]
-TEST_SECONDS = {False: 60 * SCALE, True: 180 * SCALE}  # the last resort, by slow mark: every wait has its own bound
+TEST_SECONDS = {
+    False: 60 * SCALE,
+    True: 180 * SCALE,
+}  # the last resort, by slow mark: every wait has its own bound
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: waits for a real time-out of several seconds")
-    config.addinivalue_line("markers", "models(*names): the models that a test runs on, default all")
+    config.addinivalue_line(
+        "markers", "models(*names): the models that a test runs on, default all"
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -66,16 +71,28 @@ def pytest_runtest_call(item):
 def pier_bin():
     path = pathlib.Path(os.environ.get("PIER_BIN", REPOSITORY / "build/cli/pier")).resolve()
     if not os.access(path, os.X_OK):
-        pytest.exit(f"no pier command at {path}: build it first (./dev build) or set PIER_BIN", returncode=4)
+        pytest.exit(
+            f"no pier command at {path}: build it first (./dev build) or set PIER_BIN", returncode=4
+        )
     return str(path)
 
 
 @pytest.fixture(scope="session")
 def base_env():
     """The caller's environment without what would change Pier's behaviour."""
-    drop = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "PIER_BACKEND", "NO_COLOR", "TZ")
+    drop = (
+        "LISTEN_PID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "NOTIFY_SOCKET",
+        "PIER_BACKEND",
+        "NO_COLOR",
+        "TZ",
+    )
     env = {name: value for name, value in os.environ.items() if name not in drop}
-    env["RES_OPTIONS"] = "timeout:1 attempts:1"  # names that do not resolve fail soon, with or without a network
+    env[
+        "RES_OPTIONS"
+    ] = "timeout:1 attempts:1"  # names that do not resolve fail soon, with or without a network
     return env
 
 
@@ -144,7 +161,9 @@ def pier(pier_bin, model_env):
     """pier(*args, stdin=b"…", env={…}, timeout=S) → Result(rc, out, err, elapsed) of a command run to its end."""
 
     def run(*args, stdin=b"", env=None, timeout=WAIT, wrapper=()):
-        return pierlib.run([*wrapper, pier_bin, *args], {**model_env, **(env or {})}, stdin, timeout)
+        return pierlib.run(
+            [*wrapper, pier_bin, *args], {**model_env, **(env or {})}, stdin, timeout
+        )
 
     return run
 

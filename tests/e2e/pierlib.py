@@ -81,7 +81,9 @@ class Reader(threading.Thread):
                     return value
                 left = deadline - time.monotonic()
                 assert not self.ended, f"output ended without {what}:\n{show(self.data)}"
-                assert left > 0, f"not within {timeout:g} s: {what}; output so far:\n{show(self.data)}"
+                assert (
+                    left > 0
+                ), f"not within {timeout:g} s: {what}; output so far:\n{show(self.data)}"
                 self.changed.wait(left)
 
     def finish(self):
@@ -106,7 +108,7 @@ def printed_address(sockname, family):
 def parse_url(url):
     """(family, address for connect) of a listening URL; every address becomes this machine."""
     if url.startswith("unix://"):
-        name = url[len("unix://"):]
+        name = url[len("unix://") :]
         return socket.AF_UNIX, "\0" + name[1:] if name.startswith("@") else name
     host, port = re.fullmatch(r"tcp://(.*):(\d+)", url).groups()
     if host.startswith("["):
@@ -247,7 +249,9 @@ class Client:
         try:
             return self.sock.recv(count, flags)
         except socket.timeout:
-            raise AssertionError(f"expected {want!r}, got {got!r} and silence for {WAIT} s") from None
+            raise AssertionError(
+                f"expected {want!r}, got {got!r} and silence for {WAIT} s"
+            ) from None
 
 
 def round_trip(client, text="ping"):
@@ -350,7 +354,9 @@ class Process:
 
     def __init__(self, argv, env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, **popen):
         self.argv, self.signalled, self.waited = argv, False, False
-        self.proc = subprocess.Popen(argv, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, **popen)
+        self.proc = subprocess.Popen(
+            argv, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, **popen
+        )
         self.pid = self.proc.pid
         self.out = Reader(self.proc.stdout)
         self.log = Reader(self.proc.stderr) if self.proc.stderr else None
@@ -417,11 +423,15 @@ class Process:
 
     def wait_descriptors(self, before):
         """Waits until no more are open than `before`, give or take a few that the server opened for itself."""
-        wait_until(lambda: self.descriptors() <= before + 4, f"the server is back at {before} descriptors")
+        wait_until(
+            lambda: self.descriptors() <= before + 4, f"the server is back at {before} descriptors"
+        )
 
     def children(self):
         """{pid: state} of its children, zombies included."""
-        return {pid: state for pid, (state, parent) in process_table().items() if parent == self.pid}
+        return {
+            pid: state for pid, (state, parent) in process_table().items() if parent == self.pid
+        }
 
     def freeze(self):
         """SIGSTOP, and returns when every thread stands still: what clients send now just arrives."""
@@ -542,7 +552,9 @@ class Peer:
         self.listener.bind(str(path) if path else ("127.0.0.1", 0))
         self.listener.listen(16)
         self.listener.settimeout(WAIT)
-        self.url = f"unix://{path}" if path else "tcp://127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.url = (
+            f"unix://{path}" if path else "tcp://127.0.0.1:%d" % self.listener.getsockname()[1]
+        )
         self.port = None if path else self.listener.getsockname()[1]
         self.failure = None
         self.thread = threading.Thread(target=self._run, args=(script, connections), daemon=True)
@@ -585,5 +597,7 @@ def in_parallel(count, work, timeout=3 * WAIT):
         thread.join(max(0, deadline - time.monotonic()))
     if failures:
         raise failures[0]
-    assert not any(thread.is_alive() for thread in threads), f"clients still busy after {timeout:g} s"
+    assert not any(
+        thread.is_alive() for thread in threads
+    ), f"clients still busy after {timeout:g} s"
     return results

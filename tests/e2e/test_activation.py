@@ -39,7 +39,9 @@ def url_of(listener):
 
 
 def test_a_handed_over_socket_replaces_the_default_url(serve, tcp_listener):
-    early = Client.to(url_of(tcp_listener))  # before the server exists: it is the very same socket that is served
+    early = Client.to(
+        url_of(tcp_listener)
+    )  # before the server exists: it is the very same socket that is served
     with handed_over(tcp_listener) as options:
         server = serve(urls=[], lines=1, **options)
     assert [endpoint.url for endpoint in server.endpoints] == [url_of(tcp_listener)]
@@ -50,7 +52,7 @@ def test_a_handed_over_socket_replaces_the_default_url(serve, tcp_listener):
 
 def test_several_sockets_are_handed_over(serve, tcp_listener, unix_url):
     with socket.socket(socket.AF_UNIX) as unix_listener:
-        unix_listener.bind(unix_url[len("unix://"):])
+        unix_listener.bind(unix_url[len("unix://") :])
         unix_listener.listen()
         with handed_over(tcp_listener, unix_listener) as options:
             server = serve(urls=[], lines=2, **options)
@@ -96,7 +98,11 @@ def test_handed_over_sockets_serve_a_queue_of_clients_after_a_stop(serve, tcp_li
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
 def test_the_service_manager_is_told_ready_and_stopping(serve, tmp_path, kind):
-    name = str(tmp_path / "notify") if kind == "path" else f"@pier-e2e-notify-{os.getpid()}-{time.monotonic_ns()}"
+    name = (
+        str(tmp_path / "notify")
+        if kind == "path"
+        else f"@pier-e2e-notify-{os.getpid()}-{time.monotonic_ns()}"
+    )
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name.replace("@", "\0") if kind == "abstract" else name)
         manager.settimeout(WAIT)

@@ -15,7 +15,9 @@ def test_chat_sends_each_message_to_every_other_client(serve):
         for member in members:
             if member is not speaker:
                 member.expect(f"[{speaker.address}] it is {speaker.address}\n")
-    for member in members:  # and nothing else: no echo to the speaker, no notices of comings and goings
+    for (
+        member
+    ) in members:  # and nothing else: no echo to the speaker, no notices of comings and goings
         member.half_close()
         member.expect_end()
         members = [other for other in members if other is not member]
@@ -95,7 +97,9 @@ def test_chat_keeps_messages_whole_when_all_speak_at_once(serve):
     for number, text in enumerate(heard):
         for other, member in enumerate(members):
             said = "".join(re.findall(rf"^\[{re.escape(member.address)}\] (.*)\n", text, re.M))
-            assert said == ("" if other == number else "".join(f"{other}.{n:02};" for n in range(10)) + "done")
+            assert said == (
+                "" if other == number else "".join(f"{other}.{n:02};" for n in range(10)) + "done"
+            )
 
 
 def test_chat_drops_a_slow_client_and_tells_it_while_others_go_on(serve):
@@ -103,15 +107,22 @@ def test_chat_drops_a_slow_client_and_tells_it_while_others_go_on(serve):
     alice, bob = chat_room(server, 2)
     slow = server.connect(rcvbuf=4096)
     chat_join([alice, bob], slow)
-    size, rounds = 8192, 2048  # 16 MiB, more than the kernel's socket buffers and any sensible queue hold
+    size, rounds = (
+        8192,
+        2048,
+    )  # 16 MiB, more than the kernel's socket buffers and any sensible queue hold
     for _ in range(rounds):
         alice.send(b"x" * size)
         heard = 0
-        while heard < size:  # bob hears it all, in step, and so is never slow; one send may arrive as two messages
+        while (
+            heard < size
+        ):  # bob hears it all, in step, and so is never slow; one send may arrive as two messages
             heard += bob.recv_line().count(b"x")
     data, _ = slow.drain()  # has an end: the server let go of it
     assert data.count(b"x") < size * rounds
     told = re.sub(rb"\[%s\] x*\n?" % re.escape(alice.address.encode()), b"", data)
-    assert re.search(rb"[A-Za-z]{2}", told), f"nothing tells the dropped client why: {data[-200:]!r}"
+    assert re.search(
+        rb"[A-Za-z]{2}", told
+    ), f"nothing tells the dropped client why: {data[-200:]!r}"
     alice.send("still here?")
     bob.expect(f"[{alice.address}] still here?\n")

@@ -8,9 +8,7 @@ import re
 import pytest
 
 VERBS = ["serve", "connect", "send", "info"]
-SERVE_OPTIONS = (
-    "--handler --reply --once --exec --lines --max-line --model --workers --max-conns --idle-timeout --json -v".split()
-)
+SERVE_OPTIONS = "--handler --reply --once --exec --lines --max-line --model --workers --max-conns --idle-timeout --json -v".split()
 LOCAL = "tcp://127.0.0.1:0"
 
 
@@ -81,7 +79,9 @@ def test_an_unknown_verb_is_a_usage_error(pier):
     usage_error(pier("frobnicate"), "frobnicate")
 
 
-@pytest.mark.parametrize("typo, meant", [("serv", "serve"), ("sevre", "serve"), ("conect", "connect"), ("inof", "info")])
+@pytest.mark.parametrize(
+    "typo, meant", [("serv", "serve"), ("sevre", "serve"), ("conect", "connect"), ("inof", "info")]
+)
 def test_a_mistyped_verb_is_asked_for(pier, typo, meant):
     usage_error(pier(typo), typo, "did you mean", meant)
 
@@ -106,7 +106,9 @@ def test_a_mistyped_option_is_asked_for(pier, verb, typo, meant):
     usage_error(pier(verb, typo), typo, "did you mean", meant)
 
 
-@pytest.mark.parametrize("option", ["--handler", "--reply", "--exec", "--max-line", "--model", "--idle-timeout"])
+@pytest.mark.parametrize(
+    "option", ["--handler", "--reply", "--exec", "--max-line", "--model", "--idle-timeout"]
+)
 def test_an_option_without_its_value_is_a_usage_error(pier, option):
     usage_error(pier("serve", LOCAL, option), option)
 
@@ -144,7 +146,9 @@ def test_a_number_that_is_none_is_a_usage_error(pier, option, value):
     usage_error(pier("serve", option, value, LOCAL), option)
 
 
-@pytest.mark.parametrize("value", ["", "soon", "5x", "-1s", "s", "1 s", "ms", "1s2", "99999999999999999999h"])
+@pytest.mark.parametrize(
+    "value", ["", "soon", "5x", "-1s", "s", "1 s", "ms", "1s2", "99999999999999999999h"]
+)
 @pytest.mark.parametrize("verb", ["serve", "connect", "send"])
 def test_a_duration_that_is_none_is_a_usage_error(pier, verb, value):
     option = {"serve": "--idle-timeout", "connect": "--wait", "send": "--timeout"}[verb]

@@ -93,7 +93,9 @@ def test_connect_talks_to_serve_over_an_abstract_unix_socket(serve, pier, abstra
 
 def test_crlf_sends_line_ends_as_crlf(pier, peer):
     got = []
-    result = pier("connect", "--crlf", peer(lambda c: got.append(c.read_to_end())).url, stdin=b"a\n\nb\nc")
+    result = pier(
+        "connect", "--crlf", peer(lambda c: got.append(c.read_to_end())).url, stdin=b"a\n\nb\nc"
+    )
     assert result.rc == 0
     assert got == [b"a\r\n\r\nb\r\nc"]
 
@@ -162,7 +164,9 @@ def test_an_unknown_name_is_exit_3(pier):
     assert "no-such-name.invalid" in result.err
 
 
-@pytest.mark.parametrize("args", [[], ["nonsense"], ["tcp://127.0.0.1"], ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2"]])
+@pytest.mark.parametrize(
+    "args", [[], ["nonsense"], ["tcp://127.0.0.1"], ["tcp://127.0.0.1:1", "tcp://127.0.0.1:2"]]
+)
 def test_anything_but_one_good_url_is_a_usage_error(pier, args):
     result = pier("connect", *args)
     assert result.rc == 2 and result.err.strip()

@@ -37,7 +37,10 @@ def test_exec_half_close_reaches_the_command(serve):
 
 
 def test_exec_is_run_by_sh(serve):
-    assert serve("--exec", 'x=$((6*7)); echo "$x" | tr 4 5; wc -c').exchange(b"abc").split() == [b"52", b"3"]
+    assert serve("--exec", 'x=$((6*7)); echo "$x" | tr 4 5; wc -c').exchange(b"abc").split() == [
+        b"52",
+        b"3",
+    ]
 
 
 def test_exec_closes_when_the_command_ends(serve):
@@ -109,7 +112,9 @@ def test_exec_leaves_no_zombies_and_no_descriptors(serve):
 
 def test_exec_command_inherits_only_stdin_stdout_and_stderr(serve):
     server = serve("--exec", "read go; ls /proc/$$/fd")
-    clients = [server.connect() for _ in range(3)]  # each other's connections would be inherited first
+    clients = [
+        server.connect() for _ in range(3)
+    ]  # each other's connections would be inherited first
     for client in clients:
         client.send("go\n")
     for client in clients:
@@ -118,7 +123,9 @@ def test_exec_command_inherits_only_stdin_stdout_and_stderr(serve):
 
 def test_exec_command_starts_with_the_usual_signals(serve):
     report = serve("--exec", "grep -E '^Sig(Blk|Ign)' /proc/self/status").exchange(b"")
-    masks = {name: int(mask, 16) for name, mask in (line.split(b":") for line in report.splitlines())}
+    masks = {
+        name: int(mask, 16) for name, mask in (line.split(b":") for line in report.splitlines())
+    }
     assert masks[b"SigBlk"] == 0
     assert not masks[b"SigIgn"] & 1 << signal.SIGPIPE - 1
 

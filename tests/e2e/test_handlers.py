@@ -26,7 +26,9 @@ def test_message_is_the_default_handler(serve):
     round_trip(server.connect(), "hello")
 
 
-@pytest.mark.parametrize("sent", ["a", "hello world", "你好，世界", "😀", " exit", "exit now", "times", "100% %m %s\\n"])
+@pytest.mark.parametrize(
+    "sent", ["a", "hello world", "你好，世界", "😀", " exit", "exit now", "times", "100% %m %s\\n"]
+)
 def test_message_repeats_each_message(serve, sent):
     client = serve().connect()
     for _ in range(3):
@@ -118,7 +120,9 @@ def test_hello_exit_closes_without_a_reply(serve, word):
 
 def test_hello_replies_without_delay(serve):
     client = serve("--handler", "hello").connect()
-    client.sock.setsockopt(6, 1, 0)  # TCP_NODELAY off, as simple clients are: a reply in two writes would cost 40 ms
+    client.sock.setsockopt(
+        6, 1, 0
+    )  # TCP_NODELAY off, as simple clients are: a reply in two writes would cost 40 ms
     client.expect("Welcome!")
     begin = time.monotonic()
     for _ in range(100):

@@ -53,7 +53,9 @@ def test_one_byte_segments_are_echoed(serve):
 @pytest.mark.parametrize("handler", ["message", "echo", "hello", "discard"])
 def test_half_close_still_gets_every_reply(serve, handler):
     server = serve("--handler", handler)
-    expected = {"message": "已收到: hi", "echo": "hi", "hello": "Welcome!Hello, hi!", "discard": ""}[handler]
+    expected = {"message": "已收到: hi", "echo": "hi", "hello": "Welcome!Hello, hi!", "discard": ""}[
+        handler
+    ]
     for _ in range(20):
         assert server.exchange(b"hi") == expected.encode()
 
@@ -145,7 +147,9 @@ def test_a_peer_that_never_reads_is_dropped_by_the_write_time_out(serve):
     begin = time.monotonic()
     client.stuff()
     mark = server.mark()
-    server.wait_line(r"timed out", mark, timeout=30 + WAIT)  # 30 s without progress, and the log says why it ended
+    server.wait_line(
+        r"timed out", mark, timeout=30 + WAIT
+    )  # 30 s without progress, and the log says why it ended
     assert time.monotonic() - begin > 25
     client.drain()
 

@@ -67,7 +67,10 @@ def test_reaching_max_conns_is_logged_at_most_once_a_second(serve):
         waiting.append(server.connect())
         round_trip(holder)
     wait_until(server.extra_lines, "the limit is said to be reached")
-    for client in [holder, *waiting]:  # each end lets the next one in, and the limit is reached again
+    for client in [
+        holder,
+        *waiting,
+    ]:  # each end lets the next one in, and the limit is reached again
         client.close()
     server.assert_serves()
     said = server.extra_lines()
@@ -141,7 +144,9 @@ def test_exec_without_descriptors_fails_for_that_client_only(serve):
     clients = [server.connect() for _ in range(60)]
     for client in clients:
         client.send("x")
-    wait_until(lambda: any(client.has_input() for client in clients), "the first clients are answered")
+    wait_until(
+        lambda: any(client.has_input() for client in clients), "the first clients are answered"
+    )
     for client in clients:
         client.close()
 

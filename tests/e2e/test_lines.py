@@ -83,7 +83,9 @@ def test_a_line_of_just_the_limit_passes(serve, ending):
         client.expect("已收到: " + "x" * 16 + "\n")
 
 
-@pytest.mark.parametrize("sent", [b"x" * 17 + b"\n", b"x" * 100, b"x" * 500_000], ids=["ended", "begun", "long"])
+@pytest.mark.parametrize(
+    "sent", [b"x" * 17 + b"\n", b"x" * 100, b"x" * 500_000], ids=["ended", "begun", "long"]
+)
 def test_a_line_over_the_limit_is_told_and_closes(serve, sent):
     server = serve("--lines", "--max-line", "16")
     client = server.connect()

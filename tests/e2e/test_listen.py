@@ -34,7 +34,9 @@ def in_use(port):
 @pytest.mark.parametrize("handler", ["message", "echo", "hello", "chat", "discard", "time"])
 def test_the_listening_line_names_url_handler_model_and_backend(serve, model, handler):
     server = serve("--handler", handler)
-    assert server.lines() == [f"listening on {server.url} ({handler}, {model.name}, {model.backend})"]
+    assert server.lines() == [
+        f"listening on {server.url} ({handler}, {model.name}, {model.backend})"
+    ]
     assert re.fullmatch(r"tcp://127\.0\.0\.1:[1-9]\d*", server.url)
     server.connect()
 
@@ -61,7 +63,13 @@ def test_json_puts_one_listening_event_an_endpoint_on_stdout(serve, model, unix_
     events = [json.loads(line) for line in server.out.data.splitlines()]
     assert re.fullmatch(r"tcp://127\.0\.0\.1:[1-9]\d*", events[0]["url"])
     assert events == [
-        {"event": "listening", "url": url, "handler": "message", "model": model.name, "backend": model.backend}
+        {
+            "event": "listening",
+            "url": url,
+            "handler": "message",
+            "model": model.name,
+            "backend": model.backend,
+        }
         for url in (events[0]["url"], unix_url)
     ]
     assert server.lines() == []
@@ -166,7 +174,9 @@ def test_a_name_binds_every_address_it_has_on_one_port(serve, tmp_path):
     addresses = ["127.0.0.1", "127.0.0.2"] + ([] if ipv6_missing() else ["[::1]"])
     wrapper = own_hosts(tmp_path, [address.strip("[]") + " manifold" for address in addresses])
     server = serve(urls=["tcp://manifold:0"], wrapper=wrapper, lines=len(addresses))
-    assert sorted(e.url for e in server.endpoints) == sorted(f"tcp://{a}:{server.port}" for a in addresses)
+    assert sorted(e.url for e in server.endpoints) == sorted(
+        f"tcp://{a}:{server.port}" for a in addresses
+    )
     for endpoint in server.endpoints:
         round_trip(server.connect(endpoint.url))
     assert refused(f"tcp://127.0.0.3:{server.port}")
@@ -273,7 +283,10 @@ def test_a_unix_path_that_is_too_long_is_an_error(pier, model):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_restart_binds_at_once(serve, number):
     server = serve()
-    for word in "exit", "hi":  # the first leaves TIME_WAIT on the server's side, the second is still connected
+    for word in (
+        "exit",
+        "hi",
+    ):  # the first leaves TIME_WAIT on the server's side, the second is still connected
         client = server.connect()
         client.send(word)
         client.recv_exactly(1)

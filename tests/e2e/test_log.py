@@ -90,7 +90,9 @@ def test_a_terminal_gets_no_raw_bytes_either(serve):
         os.close(theirs)
         server.log = Reader(screen)
         server.wait_line("listening on")
-        server.endpoints = [type("Endpoint", (), {"url": re.search(r"tcp://\S+", server.stderr()).group()})]
+        server.endpoints = [
+            type("Endpoint", (), {"url": re.search(r"tcp://\S+", server.stderr()).group()})
+        ]
         server.exchange(HOSTILE)
         server.wait_line("start.*red.*end")
         assert server.stop() == 0
@@ -107,4 +109,7 @@ def test_a_begun_log_line_is_never_torn(serve):
             client.expect(f"已收到: <{number:04}>")
     server.stop()
     for line in server.lines():
-        assert len(re.findall(r"<\d{4}>", line)) <= 1 and len(re.findall(r"127\.0\.0\.1:\d+", line)) <= 2, line
+        assert (
+            len(re.findall(r"<\d{4}>", line)) <= 1
+            and len(re.findall(r"127\.0\.0\.1:\d+", line)) <= 2
+        ), line

@@ -42,7 +42,7 @@ def test_ncat_with_crlf_talks_to_lines(serve):
 
 def test_ncat_talks_over_a_unix_socket(serve, unix_url):
     serve("--handler", "echo", urls=[unix_url])
-    assert talk([tool("ncat"), "-U", unix_url[len("unix://"):]], b"hello") == b"hello"
+    assert talk([tool("ncat"), "-U", unix_url[len("unix://") :]], b"hello") == b"hello"
 
 
 def test_socat_echoes_bulk_data(serve):
@@ -53,7 +53,10 @@ def test_socat_echoes_bulk_data(serve):
 
 def test_socat_talks_over_unix_sockets(serve, unix_url, abstract_url):
     serve("--handler", "echo", urls=[unix_url, abstract_url])
-    for address in f"UNIX-CONNECT:{unix_url[len('unix://'):]}", f"ABSTRACT-CONNECT:{abstract_url[len('unix://@'):]}":
+    for address in (
+        f"UNIX-CONNECT:{unix_url[len('unix://'):]}",
+        f"ABSTRACT-CONNECT:{abstract_url[len('unix://@'):]}",
+    ):
         assert talk([tool("socat"), "-t", str(WAIT), "-", address], b"hello") == b"hello"
 
 

@@ -45,7 +45,9 @@ def test_send_prints_each_reply_on_a_line(pier, peer):
 
 
 def test_send_adds_a_newline_only_where_a_reply_lacks_one(pier, peer):
-    result = pier("send", peer(answers(a="1\n", b="2", c="3\r\n", d="4\n5")).url, "a", "b", "c", "d")
+    result = pier(
+        "send", peer(answers(a="1\n", b="2", c="3\r\n", d="4\n5")).url, "a", "b", "c", "d"
+    )
     assert (result.rc, result.out) == (0, b"1\n2\n3\r\n4\n5\n")
 
 
@@ -153,7 +155,9 @@ def test_a_reply_that_does_not_come_in_time_is_exit_6(pier, peer, timeout):
 
 
 def test_a_greeting_that_does_not_come_in_time_is_exit_6(pier, peer):
-    result = pier("send", "--greeting", "--timeout", "300ms", peer(lambda client: client.drain()).url, "one")
+    result = pier(
+        "send", "--greeting", "--timeout", "300ms", peer(lambda client: client.drain()).url, "one"
+    )
     assert result.rc == 6 and "timed out" in result.err
 
 
@@ -169,7 +173,9 @@ def test_the_time_out_bounds_each_reply_not_all_of_them(pier, peer):
     def script(client):
         for message in "one", "two", "three", "four":
             client.expect(message)
-            assert not client.has_input(0.4)  # a pause shorter than the time-out; four of them are longer
+            assert not client.has_input(
+                0.4
+            )  # a pause shorter than the time-out; four of them are longer
             client.send("ok")
         client.expect_end()
 
@@ -205,7 +211,9 @@ def test_an_unknown_name_is_exit_3(pier):
     assert "no-such-name.invalid" in result.err
 
 
-@pytest.mark.parametrize("args", [[], ["tcp://127.0.0.1:1"], ["nonsense", "x"], ["tcp://127.0.0.1", "x"]])
+@pytest.mark.parametrize(
+    "args", [[], ["tcp://127.0.0.1:1"], ["nonsense", "x"], ["tcp://127.0.0.1", "x"]]
+)
 def test_a_url_and_a_message_are_required(pier, args):
     result = pier("send", *args)
     assert result.rc == 2 and result.err.strip()

@@ -15,7 +15,18 @@ import time
 
 import pytest
 
-from pierlib import WAIT, Client, chat_room, in_parallel, process_gone, refused, round_trip, send_each, wait_listener_closed, wait_until
+from pierlib import (
+    WAIT,
+    Client,
+    chat_room,
+    in_parallel,
+    process_gone,
+    refused,
+    round_trip,
+    send_each,
+    wait_listener_closed,
+    wait_until,
+)
 
 GRACE = 10  # seconds, the default; a stop that nobody holds ends well before
 
@@ -40,7 +51,14 @@ def test_a_signal_right_after_the_listening_line_stops_with_status_0(serve, numb
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
     "args",
-    [(), ("--handler", "echo"), ("--handler", "discard"), ("--handler", "hello"), ("--lines",), ("--reply", "<%m>")],
+    [
+        (),
+        ("--handler", "echo"),
+        ("--handler", "discard"),
+        ("--handler", "hello"),
+        ("--lines",),
+        ("--reply", "<%m>"),
+    ],
     ids=lambda args: "-".join(args) or "message",
 )
 def test_idle_clients_do_not_hold_a_stop(serve, args, number):
@@ -101,7 +119,9 @@ def test_every_request_that_had_arrived_is_answered(serve, workers, number):
     for client in known:
         round_trip(client)
     server.freeze()
-    queued = [server.connect() for _ in range(20)]  # the kernel connects them, the server has yet to accept
+    queued = [
+        server.connect() for _ in range(20)
+    ]  # the kernel connects them, the server has yet to accept
     send_each(known + queued, lambda number: f"request {number}")
     server.signal(number)
     server.thaw()

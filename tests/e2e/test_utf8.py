@@ -89,7 +89,9 @@ def test_whole_characters_do_not_wait(serve):
 
 
 @pytest.mark.parametrize(
-    "wrong", [b"\xff", b"\x80", b"\xbd\xa0", b"\xe5A", b"\xc0", b"\xf5", b"a\xff"], ids=lambda wrong: wrong.hex()
+    "wrong",
+    [b"\xff", b"\x80", b"\xbd\xa0", b"\xe5A", b"\xc0", b"\xf5", b"a\xff"],
+    ids=lambda wrong: wrong.hex(),
 )
 def test_invalid_utf8_passes_through_without_waiting(serve, wrong):
     assert quickest(serve().connect(), wrong, PREFIX + wrong) < HOLD / 2
