@@ -9,7 +9,6 @@
  */
 #include "service.h"
 
-#include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,8 +126,8 @@ static void room_leave(struct client *client)
 {
     struct pier_scope shield;
     pier_shield(&shield, pier_after(LOCK_LIMIT));
-    int rc = pier_mutex_lock(&room.lock);
-    assert(rc == 0);
+    if (pier_mutex_lock(&room.lock) < 0)
+        abort(); /* somebody waits with the room locked */
     if (client->next != NULL)
         client->next->before = client->before;
     *(client->before != NULL ? &client->before->next : &room.first) = client->next;

@@ -170,6 +170,61 @@ TEST(the_end_is_0_and_a_write_to_nobody_epipe)
     run(meet_end, NULL);
 }
 
+/* A short read of a greedy descriptor says that nothing is left, and a full one does not. */
+static int read_in_pieces(void *arg)
+{
+    struct ends e;
+    char buf[10];
+    open_ends(&e);
+    e.f.greedy = true;
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(write(e.peer, "0123456789012345678901234", 25), 25);
+        ck_assert_int_eq(receive(&e.f, buf, 10, 0), 10);
+        ck_assert_int_eq(pier_sleep(1), 0); /* the edge has been seen */
+        ck_assert_int_eq(receive(&e.f, buf, 10, 0), 10);
+        ck_assert_int_eq(receive(&e.f, buf, 10, 0), 5);
+        ck_assert(!e.f.may_read);
+    }
+    close_ends(&e);
+    return 0;
+}
+
+TEST(what_a_full_read_leaves_is_there_for_the_next)
+{
+    run(read_in_pieces, NULL);
+}
+
+static void *write_and_close(void *arg)
+{
+    struct ends *e = arg;
+    thread_await_sleep(e->thread);
+    ssize_t n = write(e->peer, "last", 4);
+    close(e->peer);
+    return n == 4 ? NULL : arg;
+}
+
+/* Data and the end come with one edge. */
+static int read_to_the_end(void *arg)
+{
+    for (int i = 0; i < 100; i++) {
+        struct ends e;
+        char buf[10];
+        open_ends(&e);
+        e.f.greedy = true;
+        pthread_t id = thread_start(write_and_close, &e);
+        ck_assert_int_eq(receive(&e.f, buf, 10, 0), 4);
+        ck_assert_int_eq(receive(&e.f, buf, 10, 0), 0);
+        thread_end(id);
+        io_close(&e.f);
+    }
+    return 0;
+}
+
+TEST(the_end_is_seen_after_the_last_data)
+{
+    run(read_to_the_end, NULL);
+}
+
 /* ---- deadlines and cancellation ---- */
 
 static int pass_deadline(void *arg)
@@ -329,7 +384,6 @@ TEST(an_interrupted_read_returns_eintr_and_loses_nothing)
     pier_scope_open(&s, 0);
     pier_spawn(&s, read_one, &r);
     pier_yield();
-    io_interrupt_read(&e.f);
     io_interrupt_read(&e.f);
     ck_assert_int_eq(write(e.peer, "kept", 4), 4);
     ck_assert_int_eq(pier_scope_join(&s), 0);
@@ -557,6 +611,7 @@ static int arm_reads(void *arg)
     ck_assert_int_eq(memcmp(a.buf, "one", 3), 0);
     /* Data that an edge has told of already. */
     ck_assert_int_eq(write(e.peer, "twothree", 8), 8);
+    ck_assert_int_eq(pier_sleep(1), 0);
     ck_assert_int_eq(receive(&e.f, b.buf, 3, 0), 3);
     arm(&a, &e.f);
     while (a.calls == 0)

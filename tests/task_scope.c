@@ -232,6 +232,29 @@ TEST(every_lack_of_memory_is_a_failure_of_join)
     ck_assert_int_eq(rc, 0);
 }
 
+static int spawn_without_memory(void *arg)
+{
+    int count = 0;
+    struct pier_scope s;
+    struct pi_loop *loop = thread_self()->loop;
+    size_t reserved = loop->timers.reserved;
+    pier_scope_open(&s, 0);
+    for (int rc = 0; rc == 0;) { /* until a slab would be needed */
+        pi_alloc_fail(1);
+        rc = pier_spawn(&s, count_up, &count);
+        pi_alloc_fail(0);
+        ck_assert(rc == 0 || rc == -ENOMEM);
+    }
+    ck_assert_int_eq(pier_scope_join(&s), -ENOMEM);
+    ck_assert_uint_eq(loop->timers.reserved, reserved);
+    return 0;
+}
+
+TEST(a_failed_spawn_gives_back_its_room_for_a_timer)
+{
+    ck_assert_int_eq(in_a_loop(spawn_without_memory, NULL), 0);
+}
+
 /* ---- cancellation ---- */
 
 static int cancel_other(void *arg)
@@ -799,6 +822,19 @@ TEST(a_remote_cancellation_races_with_the_end_of_its_scope)
         thread_end(b); /* the second message may be on its way: join waits for it */
         ck_assert_int_eq(pier_scope_join(&r.scope), -ECANCELED);
         ck_assert_int_eq(r.rc, -ECANCELED);
+    }
+}
+
+/* The scope is gone after join: no message may still be on its way to it. */
+TEST(join_waits_for_a_remote_cancellation_under_way)
+{
+    struct remote r = { .thread = thread_self() };
+    for (int i = 0; i < 200; i++) {
+        pier_scope_open(&r.scope, 0);
+        thread_end(thread_start(cancel_twice, &r)); /* the message is in the inbox */
+        ck_assert_int_eq(pier_scope_join(&r.scope), 0);
+        ck_assert(!pi_thread_has_mail(r.thread));
+        ck_assert_int_eq(r.scope.posted, 0);
     }
 }
 

@@ -308,6 +308,24 @@ static int hold_for_a_while(void *arg)
     return 0;
 }
 
+static void *start_and_stop(void *arg)
+{
+    for (int i = 0; i < 500; i++) {
+        pi_watchdog_start();
+        pi_watchdog_stop();
+    }
+    return arg;
+}
+
+TEST(watchdogs_start_and_stop_on_several_threads)
+{
+    pthread_t ids[3];
+    for (int i = 0; i < 3; i++)
+        ids[i] = thread_start(start_and_stop, NULL);
+    for (int i = 0; i < 3; i++)
+        thread_end(ids[i]);
+}
+
 TEST(a_watchdog_of_0_is_off)
 {
     pier_log_set(sink, NULL);

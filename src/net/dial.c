@@ -230,7 +230,7 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
     if (pi_url_parse(&url, text, true) < 0)
         return NULL;
     if (url.scheme != PI_TCP && url.scheme != PI_UNIX) {
-        pi_fail_text(-EPROTONOSUPPORT, "dial %s: this scheme is not supported yet", text);
+        pi_fail_text(PIER_EURL, "dial %s: this scheme is not supported yet", text);
         return NULL;
     }
     struct race *race = pi_zalloc(sizeof *race); /* 3 KiB: too much for a frame that stays */

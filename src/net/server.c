@@ -93,6 +93,8 @@ int pier_server_add_inherited(struct pier_server *s, pier_handler handler, void 
 {
     if (!s)
         return pi_conn_null();
+    if (s->is_listening)
+        return remember(s, pi_fail(-EISCONN, "listen on inherited descriptors"));
     int count = pi_inherited_count();
     int added = 0;
     for (int i = 0; i < count; i++) {
@@ -270,19 +272,16 @@ static void finish(struct pier_server *s)
         sched_yield();
     pi_thread_drain(own);
     pi_server_close_listeners(s);
-    s->is_running = s->is_listening = false;
-    atomic_store(&s->stop_posted, false);
-    atomic_store(&s->stop_requested, false);
-    atomic_store(&s->draining, false);
-    atomic_store(&s->abandoned, false);
+    s->is_running = false;
+    s->has_run = true;
 }
 
 int pier_server_run(struct pier_server *s)
 {
     if (!s)
         return pi_conn_null();
-    if (s->is_running)
-        return pi_fail(-EALREADY, "server");
+    if (s->is_running || s->has_run)
+        return pi_fail_text(-EALREADY, "server: it %s already", s->is_running ? "runs" : "has run");
     int rc = pier_server_listen(s);
     if (rc == 0)
         rc = prepare(s);

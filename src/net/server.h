@@ -89,7 +89,7 @@ struct pier_server {
     int endpoint_count;
     struct pi_listener *listeners;
     int listener_count;
-    bool is_listening, is_running;
+    bool is_listening, is_running, has_run;
     struct pi_worker *workers;
     int worker_count;
     _Atomic int conns;  /* being served, all workers */

@@ -60,15 +60,30 @@ static void go_on(struct pi_loop *loop, struct pi_task *self)
         pi_switch(&self->context, &next->context);
 }
 
+/* Wakes the foreign loop for what the backend's descriptor does not show: timers, and tasks that
+ * are ready already. */
+static void arm_step_timer(struct pi_loop *loop)
+{
+    bool at_once = loop->ready || !pi_thread_sleep(loop->thread, PI_SLEEPS_FD);
+    int64_t when = at_once ? 1 : pi_timer_next(&loop->timers);
+    struct itimerspec spec = { .it_value = { when / PIER_SECOND, when % PIER_SECOND } };
+    int rc = timerfd_settime(loop->step_timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
+    PIER_ASSERT(rc == 0);
+}
+
 void pi_ready(struct pi_task *t, int wake)
 {
     if (t->state != PI_PARKED)
         return;
     t->wake = wake;
-    if (t->thread->loop)
-        push_ready(t->thread->loop, t);
-    else
+    struct pi_loop *loop = t->thread->loop;
+    if (!loop) {
         t->state = PI_READY;
+        return;
+    }
+    push_ready(loop, t);
+    if (__builtin_expect(loop->step_timer_fd >= 0, 0) && pi_task_self() == &loop->thread->root)
+        arm_step_timer(loop); /* between two steps: the foreign loop must be told */
 }
 
 void pi_pass(struct pi_task *self)
@@ -292,17 +307,6 @@ void pier_task_name(const char *fmt, ...)
 }
 
 /* ---- inside a foreign loop ---- */
-
-/* Wakes the foreign loop for what the backend's descriptor does not show: timers, and tasks that
- * are ready already. */
-static void arm_step_timer(struct pi_loop *loop)
-{
-    bool at_once = loop->ready || !pi_thread_sleep(loop->thread, PI_SLEEPS_FD);
-    int64_t when = at_once ? 1 : pi_timer_next(&loop->timers);
-    struct itimerspec spec = { .it_value = { when / PIER_SECOND, when % PIER_SECOND } };
-    int rc = timerfd_settime(loop->step_timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
-    PIER_ASSERT(rc == 0);
-}
 
 int pier_loop_fd(void)
 {

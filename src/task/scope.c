@@ -293,6 +293,11 @@ void pier_scope_cleanup(struct pier_scope *scope)
 {
     if (!scope->is_open)
         return;
+    /* The words of the failure that the block is left with stay its caller's to see. */
+    struct pi_task *self = pi_task_self();
+    struct pi_err kept = self->err;
+    self->err = (struct pi_err){ 0 };
     pier_scope_cancel(scope);
     pier_scope_join(scope);
+    pi_err_move(&self->err, &kept);
 }

@@ -26,21 +26,22 @@ enum pi_task_state { PI_RUNNING, PI_READY, PI_PARKED };
 
 enum { PI_TASK_NAME = 32 };
 
+/* What a switch touches comes first, in two cache lines. */
 struct pi_task {
     struct pi_err err; /* first: pi_err_self points here */
     struct pi_context context;
-    struct pi_thread *thread;
     struct pi_task *next_ready;
-    struct pier_scope *scope;    /* innermost open one */
-    struct pier_scope *home;     /* the one that owns the task; NULL: a root */
-    struct pi_task *prev, *next; /* siblings in home */
+    struct pi_thread *thread;
+    struct pier_scope *scope; /* innermost open one */
     enum pi_task_state state;
     int wake;         /* why it was made ready: 0 or a negative code */
     bool cancellable; /* the present wait */
     int64_t wait_ns;  /* the present wait's deadline; 0: none */
     struct pi_timer timer;
-    const struct io_op *op; /* what it waits for, for dumps */
-    const char *waits_for;  /* the same, for waits that are no operation */
+    const struct io_op *op;      /* what it waits for, for dumps */
+    const char *waits_for;       /* the same, for waits that are no operation */
+    struct pier_scope *home;     /* the one that owns the task; NULL: a root */
+    struct pi_task *prev, *next; /* siblings in home */
     pier_task_fn fn;
     void *arg;
     const char *name; /* a static text, or name_buf */

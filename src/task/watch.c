@@ -225,7 +225,7 @@ int pier_task_dump(FILE *out)
 static pthread_cond_t watchdog_wake = PTHREAD_COND_INITIALIZER;
 static pthread_t watchdog_thread;
 static int watchdog_ms = 100, watchdog_users;
-static bool watchdog_stops;
+static uintptr_t watchdog_turn; /* which of the threads, one after another, is to run */
 
 /* The name may be rewritten meanwhile; what is logged is at worst half of each. */
 __attribute__((no_sanitize("thread"))) static void copy_name(char *out, size_t cap,
@@ -260,10 +260,11 @@ __attribute__((no_sanitize("thread"))) static void look_at(struct pi_thread *th,
     th->stalled_since_ns = 0;
 }
 
-static void *watchdog_main(void *unused)
+static void *watchdog_main(void *arg)
 {
+    uintptr_t turn = (uintptr_t)arg;
     pthread_mutex_lock(&lock);
-    while (!watchdog_stops) {
+    while (turn == watchdog_turn) {
         int ms = watchdog_ms > 0 ? watchdog_ms : 1000;
         struct timespec until = monotonic_after(ms * PIER_MILLISECOND / 2);
         pthread_cond_clockwait(&watchdog_wake, &lock, CLOCK_MONOTONIC, &until);
@@ -272,14 +273,14 @@ static void *watchdog_main(void *unused)
             look_at(th, now);
     }
     pthread_mutex_unlock(&lock);
-    return unused;
+    return NULL;
 }
 
 void pier_watchdog(int threshold_ms)
 {
     pthread_mutex_lock(&lock);
     watchdog_ms = threshold_ms > 0 ? threshold_ms : 0;
-    pthread_cond_signal(&watchdog_wake);
+    pthread_cond_broadcast(&watchdog_wake);
     pthread_mutex_unlock(&lock);
 }
 
@@ -291,8 +292,7 @@ void pi_watchdog_start(void)
         sigset_t all, before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        watchdog_stops = false;
-        if (pthread_create(&watchdog_thread, NULL, watchdog_main, NULL) != 0)
+        if (pthread_create(&watchdog_thread, NULL, watchdog_main, (void *)watchdog_turn) != 0)
             watchdog_users = 0;
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
@@ -303,9 +303,11 @@ void pi_watchdog_stop(void)
 {
     pthread_mutex_lock(&lock);
     bool last = watchdog_users > 0 && --watchdog_users == 0;
-    watchdog_stops = last;
-    pthread_cond_signal(&watchdog_wake);
+    pthread_t stopped = watchdog_thread; /* another may start before this one has ended */
+    if (last)
+        watchdog_turn++;
+    pthread_cond_broadcast(&watchdog_wake);
     pthread_mutex_unlock(&lock);
     if (last)
-        pthread_join(watchdog_thread, NULL);
+        pthread_join(stopped, NULL);
 }

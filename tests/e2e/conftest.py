@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Fixtures of the end-to-end tests: the `pier` binary, running servers, scripted peers.
 
-Run: /usr/bin/python3 -m pytest tests/e2e            (`-m "not slow"` leaves out the ones that wait for real time-outs)
+Run: /usr/bin/python3 -m pytest tests/e2e
+`-m "not slow"` leaves out the tests that wait for real time-outs.
 
     PIER_BIN            the binary, default build/cli/pier
     PIER_TEST_SLOW=1    every deadline × 5, for Valgrind, sanitizers and busy machines
     PIER_E2E_BACKENDS   comma-separated backends that `--model tasks` runs on, default "epoll"
 
-A test that takes `serve` runs once for each model and backend; `@pytest.mark.models("tasks")` narrows that.
+A test that takes `serve` runs once for each model and backend; `@pytest.mark.models("tasks")`
+narrows that.
 """
 
 import contextlib
@@ -125,10 +127,10 @@ def end(server):
 
 @pytest.fixture
 def serve(pier_bin, model, model_env):
-    """serve(*args, urls=[…], lines=N, env={…}, wrapper=[…], **popen) → Server, all endpoints listening.
+    """serve(*args, urls=[…], lines=N, env={…}, wrapper=[…], **popen) → Server, all URLs listening.
 
-    `urls` default to one TCP port of the system's choice. `lines` is how many "listening on" lines to wait
-    for (default: one a URL; 0 for none). `wrapper` is a command that execs its arguments.
+    `urls` default to one TCP port of the system's choice. `lines` is how many "listening on" lines
+    to wait for (default: one a URL; 0 for none). `wrapper` is a command that execs its arguments.
     """
     with contextlib.ExitStack() as stack:
 
@@ -158,7 +160,7 @@ def start(pier_bin, model_env):
 
 @pytest.fixture
 def pier(pier_bin, model_env):
-    """pier(*args, stdin=b"…", env={…}, timeout=S) → Result(rc, out, err, elapsed) of a command run to its end."""
+    """pier(*args, stdin=b"…", env={…}, timeout=S) → Result of a command run to its end."""
 
     def run(*args, stdin=b"", env=None, timeout=WAIT, wrapper=()):
         return pierlib.run(

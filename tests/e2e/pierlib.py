@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """What the end-to-end tests stand on: processes, sockets and waits, all of them bounded.
 
-A Server is a running `pier serve`, a Client a socket that says what it expected and what came instead,
-a Peer a scripted server for the client verbs. Nothing here knows a fixed port or sleeps to "let things
-settle": a wait names the condition it waits for and ends with a message when the condition never comes.
-Not here: fixtures and parametrisation (conftest.py), and anything that only one test file needs.
+A Server is a running `pier serve`, a Client a socket that says what it expected and what came
+instead, a Peer a scripted server for the client verbs. Nothing here knows a fixed port or sleeps to
+"let things settle": a wait names the condition it waits for and ends with a message when the
+condition never comes. Not here: fixtures and parametrisation (conftest.py), and anything that only
+one test file needs.
 """
 
 import array
@@ -156,7 +157,7 @@ class Client:
         wait_until(lambda: not unacknowledged(), "the peer's kernel has all that was sent")
 
     def stuff(self, limit=200 << 20):
-        """Sends b"x" without reading until the other side takes no more for half a second; how much it took."""
+        """Sends b"x" and reads nothing until no more is taken for half a second; how much was."""
         poll, sent, piece = select.poll(), 0, b"x" * 65536
         poll.register(self.sock, select.POLLOUT)
         self.sock.setblocking(False)
@@ -304,7 +305,7 @@ def refused(url):
 
 
 def wait_listener_closed(server):
-    """Waits until the server's TCP port has no listener, without connecting: a connection would be served."""
+    """Waits until nobody listens on the TCP port, without connecting: that would be served."""
     port, listen = f":{server.port:04X}", "0A"
 
     def closed():
@@ -319,7 +320,7 @@ def wait_listener_closed(server):
 
 
 def free_port_held():
-    """A socket that holds a TCP port of 127.0.0.1 and refuses connections, for as long as it is open."""
+    """A socket whose TCP port of 127.0.0.1 refuses connections for as long as it is open."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
     return sock
@@ -366,7 +367,7 @@ class Process:
         self.proc.send_signal(number)
 
     def wait(self, timeout=WAIT):
-        """Exit status as a shell sees it, all output drained. Who calls it answers for the status."""
+        """Exit status as a shell sees it, all output read. Who calls this answers for it."""
         try:
             self.proc.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -422,7 +423,7 @@ class Process:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def wait_descriptors(self, before):
-        """Waits until no more are open than `before`, give or take a few that the server opened for itself."""
+        """Waits until no more are open than `before`, and a few that the server may need."""
         wait_until(
             lambda: self.descriptors() <= before + 4, f"the server is back at {before} descriptors"
         )
@@ -434,7 +435,7 @@ class Process:
         }
 
     def freeze(self):
-        """SIGSTOP, and returns when every thread stands still: what clients send now just arrives."""
+        """SIGSTOP; returns when every thread stands still: what clients send now just arrives."""
 
         def stopped():
             states = set()
@@ -451,7 +452,7 @@ class Process:
 
 
 def run(argv, env, stdin=b"", timeout=WAIT):
-    """Runs a command to its end and checks that it ended as commands do: no signal, no sanitizer report."""
+    """Runs a command to its end: not by a signal, and without a sanitizer report."""
     begin = time.monotonic()
     try:
         done = subprocess.run(argv, env=env, input=stdin, capture_output=True, timeout=timeout)
@@ -475,7 +476,7 @@ def process_table():
 
 
 def process_gone(pid):
-    """Whether it runs no more. A zombie does not: whose it is and for how long, `children` tells."""
+    """Whether it runs no more. A zombie does not; `children` shows whose it is."""
     return process_table().get(pid, ("Z", 0))[0] == "Z"
 
 

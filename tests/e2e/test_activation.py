@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Service managers: sockets handed over (LISTEN_PID, LISTEN_FDS) and notifications (NOTIFY_SOCKET)."""
+"""Service managers: sockets handed over (LISTEN_FDS) and notifications (NOTIFY_SOCKET)."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ LOCAL = "tcp://127.0.0.1:0"
 
 @contextlib.contextmanager
 def handed_over(*sockets, pid="$$"):
-    """Options for `serve` that start it with these sockets as descriptors 3, 4, …, as systemd does."""
+    """Options that start a server with these sockets as descriptors 3, 4, …, as systemd does."""
     numbers = [fcntl.fcntl(sock, fcntl.F_DUPFD, 100) for sock in sockets]  # clear of 3, 4, …
     moves = " ".join(f"{3 + i}<&{number} {number}<&-" for i, number in enumerate(numbers))
     script = f'exec {moves}; export LISTEN_PID={pid} LISTEN_FDS={len(sockets)}; exec "$@"'

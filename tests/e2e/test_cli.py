@@ -8,7 +8,10 @@ import re
 import pytest
 
 VERBS = ["serve", "connect", "send", "info"]
-SERVE_OPTIONS = "--handler --reply --once --exec --lines --max-line --model --workers --max-conns --idle-timeout --json -v".split()
+SERVE_OPTIONS = (
+    "--handler --reply --once --exec --lines --max-line --model --workers --max-conns "
+    "--idle-timeout --json -v"
+).split()
 LOCAL = "tcp://127.0.0.1:0"
 
 

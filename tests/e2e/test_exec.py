@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`--exec CMD`: a child process for each connection, its stdin and stdout, and no process left over."""
+"""`--exec CMD`: a child for each connection, its stdin and stdout, and no process left over."""
 
 import os
 import signal

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clients that are many, strange, slow or rude: the others are served, nothing grows, nothing stays behind."""
+"""Clients that are many, strange, slow or rude: others are served, nothing grows, nothing stays."""
 
 import os
 import re

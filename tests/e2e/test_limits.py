@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Limits that are reached: --max-conns and descriptors. Those who wait are served later; nothing spins."""
+"""--max-conns and descriptors, reached: those who wait are served later, and nothing spins."""
 
 import socket
 import time
@@ -30,7 +30,7 @@ def served_in_turn(pending, text):
 
 
 def cpu_share(server, seconds=1.0):
-    """The part of one core that the server uses over the next second. (The sleep is the measurement.)"""
+    """The part of one core that the server uses now. (The sleep is the measurement.)"""
     cpu, begin = server.cpu(), time.monotonic()
     time.sleep(seconds)
     return (server.cpu() - cpu) / (time.monotonic() - begin)

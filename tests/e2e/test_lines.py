@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`--lines`: a message is a line, however the network cut it; a reply is a line too; lines have a limit."""
+"""`--lines`: a message is a line, however the network cut it; so is a reply; lines have a limit."""
 
 import pytest
 

@@ -156,7 +156,7 @@ def test_an_empty_host_is_every_address(serve):
 
 
 def own_hosts(tmp_path, lines, before=""):
-    """A command that runs its arguments with an /etc/hosts of our own; skips where that is not allowed."""
+    """A command that runs its arguments with an /etc/hosts of our own; skips where it cannot."""
     if not shutil.which("unshare"):
         pytest.skip("no unshare command to give the server its own /etc/hosts")
     hosts = tmp_path / "hosts"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What `serve` says of its clients on stderr: nothing, with -v who and what, with -vv the bytes; never raw."""
+"""What `serve` logs of clients: nothing, with -v who and what, with -vv the bytes; never raw."""
 
 import os
 import pty

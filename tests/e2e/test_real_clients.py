@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`pier serve` and the clients that people have: ncat, socat, bash, Python's standard library; and the other way round."""
+"""`pier serve` and the clients that people have: ncat, socat, bash, Python; and vice versa."""
 
 import asyncio
 import shutil
@@ -62,7 +62,8 @@ def test_socat_talks_over_unix_sockets(serve, unix_url, abstract_url):
 
 def test_bash_talks_through_dev_tcp(serve):
     server = serve("--handler", "hello")
-    script = 'exec 3<>"/dev/tcp/127.0.0.1/$0"; head -c 8 <&3; printf Bob >&3; head -c 11 <&3; printf exit >&3; cat <&3'
+    script = """exec 3<>"/dev/tcp/127.0.0.1/$0"
+        head -c 8 <&3; printf Bob >&3; head -c 11 <&3; printf exit >&3; cat <&3"""
     assert talk([tool("bash"), "-c", script, str(server.port)], b"") == b"Welcome!Hello, Bob!"
 
 
@@ -89,7 +90,8 @@ def test_asyncio_streams_talk_to_lines(serve):
 
 def test_a_python_program_in_a_process_of_its_own_is_served(serve):
     server = serve("--handler", "time")
-    program = f"import socket; print(socket.create_connection(('127.0.0.1', {server.port})).recv(99).decode(), end='')"
+    address = "127.0.0.1", server.port
+    program = f"import socket; print(end=socket.create_connection({address}).recv(99).decode())"
     assert talk([sys.executable, "-c", program], b"").count(b"\n") == 1
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""`pier send URL MESSAGE…`: one connection, a message, one read, its reply on a line, the next message."""
+"""`pier send URL MESSAGE…`: one connection; a message, its reply on a line, the next message."""
 
 import contextlib
 import signal

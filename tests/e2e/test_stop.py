@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Stopping: the first SIGINT or SIGTERM loses nothing and waits for nobody idle, the second ends at once.
+"""The first SIGINT or SIGTERM loses nothing and waits for nobody idle, the second ends at once.
 
-"No reply lost" has two exact forms here. What had arrived before the signal is answered: the server is
-frozen while requests arrive, on connections that it knows and in its backlog, and thawed with the signal
-pending. And what the server read is answered, under a load that is not frozen: its own log (-v) says what it
-read; a client whose request crosses with the server's end may see no reply, but never part of one.
+"No reply lost" has two exact forms here. What had arrived before the signal is answered: the server
+is frozen while requests arrive, on connections that it knows and in its backlog, and thawed with
+the signal pending. And what the server read is answered, under a load that is not frozen: its own
+log (-v) says what it read; a client whose request crosses with the server's end may see no reply,
+but never part of one.
 """
 
 import os
@@ -222,7 +223,7 @@ def test_sigterm_under_load_loses_no_reply_to_a_request_that_was_read(serve, fre
 
 
 def in_progress(serve, tmp_path, command='read word <"$FIFO"; echo "done $word"'):
-    """A server whose one handler is at work until finish() is called: (server, client, pid, finish)."""
+    """A server with a handler at work until finish(): (server, client, pid, finish)."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     server = serve("--exec", "echo $$; " + command, env={"FIFO": str(fifo)})

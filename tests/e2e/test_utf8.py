@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Characters cut between two segments: only the cut bytes wait, for at most 200 ms; byte streams never wait."""
+"""Characters cut between two segments: the cut bytes wait, for at most 200 ms; streams never do."""
 
 import time
 
@@ -13,7 +13,7 @@ CUT = "好".encode()
 
 
 def quickest(client, sent, expected, rounds=10):
-    """The best of several replies in seconds: a server that holds is never below its hold, however lucky."""
+    """The best of several replies in seconds: a server that holds is never below its hold."""
     best = HOLD
     for _ in range(rounds):
         begin = time.monotonic()
@@ -24,8 +24,8 @@ def quickest(client, sent, expected, rounds=10):
 
 
 def send_apart(client, pieces):
-    """Sends the pieces with pauses in which a server that does not wait would take them for messages.
-    False when this machine was too slow to do so well within the hold."""
+    """Sends the pieces with pauses in which a server that does not wait would take them for
+    messages. False when this machine was too slow to do so well within the hold."""
     begin = time.monotonic()
     for piece in pieces:
         client.send(piece)
