@@ -177,26 +177,33 @@ static pid_t read_pid(struct pier_conn *c)
     return atoi(line);
 }
 
+/* A zombie is not: who reaps an orphan, and when, is not ours to say. */
+static bool is_alive(pid_t pid)
+{
+    char path[64], state = 'Z';
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return false;
+    if (fscanf(f, "%*d %*s %c", &state) != 1)
+        state = 'Z';
+    fclose(f);
+    return state != 'Z' && state != 'X';
+}
+
 BOTH(exec_close_kills_the_group_after_a_second)
 {
     struct pier_conn *c = run("trap '' HUP TERM PIPE; sleep 600 & echo $!; echo $$; wait");
     pid_t grandchild = read_pid(c), child = read_pid(c);
-    ck_assert_int_eq(kill(grandchild, 0), 0);
+    ck_assert(is_alive(grandchild));
     int64_t begin = pier_now();
     pier_close(c);
     ck_assert_int_ge(ms_since(begin), 1000);
     check_no_child();
-    ck_assert_int_eq(kill(child, 0), -1);
-    for (int i = 0; i < 2000 && kill(grandchild, 0) == 0; i++) { /* init reaps it */
-        char path[64], state = 'Z';
-        snprintf(path, sizeof path, "/proc/%d/stat", (int)grandchild);
-        FILE *f = fopen(path, "r");
-        if (f && fscanf(f, "%*d %*s %c", &state) == 1 && state == 'Z')
-            i = 2000; /* dead, and its new parent takes its time */
-        if (f)
-            fclose(f);
+    ck_assert(!is_alive(child));
+    for (int i = 0; is_alive(grandchild); i++) {
+        ck_assert_int_lt(i, 5000);
         poll(NULL, 0, 1);
-        ck_assert_int_lt(i, 2001);
     }
 }
 

@@ -451,6 +451,53 @@ TEST(two_selects_meet)
     pier_chan_fini(&b);
 }
 
+/* ---- a grant from another thread that is under way when the wait is cancelled ---- */
+
+struct late {
+    struct pier_chan *ch;
+    enum pier_select_op op;
+    int elem, rc;
+};
+
+static void *do_other_side(void *arg)
+{
+    struct late *l = arg;
+    if (l->op == PIER_SELECT_SEND)
+        l->rc = pier_chan_try_send(l->ch, &l->elem);
+    else
+        l->rc = pier_chan_try_recv(l->ch, &l->elem);
+    return NULL;
+}
+
+/* While this thread joins the other, its loop stands still: the message is not delivered yet. The
+ * waiter runs first, and by then the channel is gone. */
+TEST(an_element_under_way_is_passed_though_the_wait_is_cancelled)
+{
+    for (int i = 0; i < 4; i++) {
+        struct pier_chan *ch = malloc(sizeof *ch);
+        *ch = make_chan(sizeof(int), 0, 0);
+        struct one o = { .ch = ch,
+                         .op = i & 1 ? PIER_SELECT_SEND : PIER_SELECT_RECV,
+                         .by_select = i & 2,
+                         .elem = i & 1 ? 5 : -1 };
+        struct late l = { .ch = ch, .op = i & 1 ? PIER_SELECT_RECV : PIER_SELECT_SEND, .elem = 5 };
+        struct pier_scope s;
+        pier_scope_open(&s, 0);
+        pier_spawn(&s, do_one, &o);
+        ck_assert_int_eq(pier_sleep(1), 0);
+        thread_end(thread_start(do_other_side, &l));
+        pier_chan_fini(ch);
+        memset(ch, 0xff, sizeof *ch);
+        free(ch);
+        pier_scope_cancel(&o.scope);
+        ck_assert_int_eq(pier_scope_join(&s), 0);
+        ck_assert_int_eq(l.rc, i & 1 ? 1 : 0);
+        ck_assert_int_eq(o.rc, i & 1 ? 0 : 1);
+        ck_assert_int_eq(o.elem, 5);
+        ck_assert_int_eq(l.elem, 5);
+    }
+}
+
 /* ---- across threads ---- */
 
 enum { THREADS = 4, EACH = 100000 };

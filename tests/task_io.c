@@ -380,7 +380,6 @@ TEST(an_interrupted_read_returns_eintr_and_loses_nothing)
     open_ends(&e);
     struct reader r = { .f = &e.f };
     struct pier_scope s;
-    io_interrupt_read(&e.f); /* nobody waits */
     pier_scope_open(&s, 0);
     pier_spawn(&s, read_one, &r);
     pier_yield();
@@ -390,6 +389,20 @@ TEST(an_interrupted_read_returns_eintr_and_loses_nothing)
     ck_assert_int_eq(r.n, -EINTR);
     ck_assert_int_eq(receive(&e.f, buf, 4, 0), 4);
     ck_assert_int_eq(memcmp(buf, "kept", 4), 0);
+    close_ends(&e);
+}
+
+TEST(an_interrupt_before_the_wait_ends_the_next_wait_only)
+{
+    struct ends e;
+    char buf[4];
+    open_ends(&e);
+    io_interrupt_read(&e.f);
+    ck_assert_int_eq(receive(&e.f, buf, 4, 0), -EINTR);
+    ck_assert_int_eq(receive(&e.f, buf, 4, pier_after(PIER_MILLISECOND)), -ETIMEDOUT);
+    ck_assert_int_eq(write(e.peer, "kept", 4), 4);
+    io_interrupt_read(&e.f);
+    ck_assert_int_eq(receive(&e.f, buf, 4, IO_NOW), 4); /* would not wait: not its affair */
     close_ends(&e);
 }
 

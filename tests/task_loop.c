@@ -12,9 +12,9 @@ static int run_foreign(int *rounds, int rounds_max)
 {
     int alive = 1;
     *rounds = 0;
+    struct pollfd p = { pier_loop_fd(), POLLIN, 0 };
+    ck_assert_int_ge(p.fd, 0);
     while (alive > 0 && *rounds < rounds_max) {
-        struct pollfd p = { pier_loop_fd(), POLLIN, 0 };
-        ck_assert_int_ge(p.fd, 0);
         ck_assert_int_eq(poll(&p, 1, 10000), 1); /* else a wake-up was lost */
         ++*rounds;
         alive = pier_loop_step();

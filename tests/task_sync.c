@@ -713,4 +713,166 @@ TEST_WITHIN(60, grants_and_remote_cancellations_cross)
     ck_assert_int_eq(in_a_loop(cross, NULL), 0);
 }
 
+/* ---- a grant from another thread that is under way when the wait is cancelled ---- */
+
+/* A thread that does one step at a time. While this thread waits for it, its loop stands still:
+ * what the other sends is in the inbox, and not yet delivered. */
+struct hand {
+    struct wait *w;
+    int command; /* atomic; 0: done */
+};
+
+static void *follow(void *arg)
+{
+    struct hand *h = arg;
+    for (;;) {
+        int command = __atomic_load_n(&h->command, __ATOMIC_ACQUIRE);
+        if (command == 'q')
+            return NULL;
+        if (command == 'l')
+            ck_assert_int_eq(pier_mutex_trylock(&h->w->m), 0);
+        else if (command == 'g')
+            give(h->w);
+        if (command)
+            __atomic_store_n(&h->command, 0, __ATOMIC_RELEASE);
+        sched_yield();
+    }
+}
+
+static void order(struct hand *h, int command)
+{
+    __atomic_store_n(&h->command, command, __ATOMIC_RELEASE);
+    while (command != 'q' && __atomic_load_n(&h->command, __ATOMIC_ACQUIRE))
+        sched_yield();
+}
+
+static void check_late_grant(enum kind kind)
+{
+    struct wait w = { .kind = kind };
+    struct hand h = { .w = &w };
+    pthread_t id = thread_start(follow, &h);
+    struct pier_scope s;
+    pier_scope_open(&s, 0);
+    pier_spawn(&s, wait_in_scope, &w);
+    ck_assert_int_eq(pier_sleep(1), 0);
+    order(&h, 'g');
+    pier_scope_cancel(&w.scope); /* the waiter runs before the message does */
+    ck_assert_int_eq(pier_scope_join(&s), 0);
+    ck_assert_int_eq(w.rc, 0);
+    if (kind == SEM)
+        ck_assert_int_eq(pier_sem_trywait(&w.s), -EAGAIN);
+    order(&h, 'q');
+    thread_end(id);
+}
+
+TEST(a_grant_under_way_counts_though_the_wait_is_cancelled)
+{
+    check_late_grant(SEM);
+    check_late_grant(EVENT);
+}
+
+static int lock_second(void *arg)
+{
+    struct wait *w = arg;
+    int rc = pier_mutex_lock(&w->m);
+    if (rc == 0)
+        pier_mutex_unlock(&w->m);
+    return rc;
+}
+
+/* Woken to try, and cancelled instead: the next one must try. */
+TEST(a_waiter_that_leaves_passes_its_wake_up_on)
+{
+    struct wait w = { .kind = MUTEX };
+    struct hand h = { .w = &w };
+    pthread_t id = thread_start(follow, &h);
+    struct pier_scope s;
+    order(&h, 'l');
+    pier_scope_open(&s, pier_after(5 * PIER_SECOND));
+    pier_spawn(&s, wait_in_scope, &w);
+    pier_spawn(&s, lock_second, &w);
+    ck_assert_int_eq(pier_sleep(1), 0);
+    order(&h, 'g');
+    pier_scope_cancel(&w.scope);
+    ck_assert_int_eq(pier_scope_join(&s), 0);
+    ck_assert_int_eq(w.rc, -ECANCELED);
+    ck_assert_uint_eq(w.m.state, 0);
+    order(&h, 'q');
+    thread_end(id);
+}
+
+/* Overtaken by a thread that took the mutex again at once, a waiter asks for it after a while, and
+ * then unlocking hands it over, whatever is cancelled meanwhile. */
+TEST(a_waiter_that_was_overtaken_gets_the_mutex_handed_over)
+{
+    struct wait w = { .kind = MUTEX };
+    struct hand h = { .w = &w };
+    pthread_t id = thread_start(follow, &h);
+    struct pier_scope s;
+    order(&h, 'l');
+    pier_scope_open(&s, 0);
+    pier_spawn(&s, wait_in_scope, &w);
+    ck_assert_int_eq(pier_sleep(2 * PIER_MILLISECOND), 0);
+    order(&h, 'g');
+    order(&h, 'l'); /* before the waiter has heard of it */
+    ck_assert_int_eq(pier_sleep(PIER_MILLISECOND), 0);
+    order(&h, 'g');
+    ck_assert_int_eq(pier_mutex_trylock(&w.m), -EBUSY);
+    pier_scope_cancel(&w.scope);
+    ck_assert_int_eq(pier_scope_join(&s), 0);
+    ck_assert_int_eq(w.rc, 0);
+    pier_mutex_unlock(&w.m);
+    ck_assert_uint_eq(w.m.state, 0);
+    order(&h, 'q');
+    thread_end(id);
+}
+
+/* ---- a cancellation that comes while a thread spins, or goes to sleep, or sleeps ---- */
+
+struct strike {
+    struct pier_scope scope;
+    int turn; /* atomic */
+    int delay;
+};
+
+static void *strike_at_once(void *arg)
+{
+    struct strike *x = arg;
+    for (int i = 1; i <= 2000; i++) {
+        while (__atomic_load_n(&x->turn, __ATOMIC_ACQUIRE) != i)
+            sched_yield();
+        for (volatile int k = 0; k < x->delay; k++)
+            ;
+        pier_scope_cancel_remote(&x->scope);
+    }
+    return NULL;
+}
+
+static int be_struck(void *arg)
+{
+    struct strike *x = arg;
+    struct pier_sem never = { 0 };
+    uint64_t state = 12345;
+    for (int i = 1; i <= 2000; i++) {
+        pier_scope_open(&x->scope, 0);
+        x->delay = (int)(next_random(&state) % 4000);
+        __atomic_store_n(&x->turn, i, __ATOMIC_RELEASE);
+        if (pier_sem_wait(&never) != -ECANCELED)
+            return -EIO;
+        pier_scope_join(&x->scope);
+    }
+    pier_sem_fini(&never);
+    return 0;
+}
+
+TEST(a_cancellation_ends_a_wait_whenever_it_comes)
+{
+    for (int with_loop = 0; with_loop < 2; with_loop++) {
+        struct strike x = { .turn = 0 };
+        pthread_t id = thread_start(strike_at_once, &x);
+        ck_assert_int_eq(with_loop ? in_a_loop(be_struck, &x) : be_struck(&x), 0);
+        thread_end(id);
+    }
+}
+
 HARNESS_MAIN("task_sync")

@@ -62,6 +62,7 @@ struct pier_scope {
     struct pier_scope *parent;
     struct pi_task *owner;
     struct pi_task *first_child;
+    struct pier_scope *next_cancelled;
     const char *file;
     char *error_text;
     int64_t deadline_ns, nearest_ns;

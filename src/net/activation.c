@@ -45,13 +45,23 @@ void pi_inherited_mark_taken(int fd)
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
+bool pi_inherited_listens(int fd)
+{
+    int type = 0, listens = 0;
+    socklen_t len = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM)
+        return false;
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
+}
+
 int pi_inherited_take(const struct pi_addr *addr)
 {
     int count = pi_inherited_count();
     for (int i = 0; i < count; i++) {
         struct pi_addr bound = { .len = sizeof bound.un };
         int fd = pi_inherited_fd(i);
-        if (fd < 0 || getsockname(fd, &bound.any, &bound.len) < 0 || !pi_addr_equal(&bound, addr))
+        if (fd < 0 || !pi_inherited_listens(fd) || getsockname(fd, &bound.any, &bound.len) < 0 ||
+            !pi_addr_equal(&bound, addr))
             continue;
         pi_inherited_mark_taken(fd);
         return fd;
@@ -74,7 +84,8 @@ void pi_notify(const char *state)
     if (fd < 0)
         return;
     socklen_t to_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-    ssize_t sent = sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to, to_len);
+    ssize_t sent = sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT,
+                          (struct sockaddr *)&to, to_len);
     (void)sent;
     close(fd);
 }

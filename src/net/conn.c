@@ -101,6 +101,13 @@ void pier_close(struct pier_conn *c)
         pi_free(c);
 }
 
+static bool is_stream(int fd)
+{
+    int type = 0;
+    socklen_t len = sizeof type;
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+}
+
 struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
 {
     struct stat st;
@@ -115,16 +122,17 @@ struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
         return NULL;
     }
     bool is_socket = S_ISSOCK(st.st_mode);
+    if (is_socket && !is_stream(fd)) {
+        pi_fail(-EPROTOTYPE, "adopt descriptor %d", fd);
+        return NULL;
+    }
     if (is_socket && getpeername(fd, &peer.any, &peer.len) < 0) {
         pi_fail(-errno, "adopt descriptor %d", fd);
         return NULL;
     }
     const struct pi_transport *transport = is_socket ? pi_transport_of(peer.any.sa_family)
                                                      : &pi_pipe;
-    struct pier_conn *c = pi_conn_new(fd, transport, is_socket ? &peer.any : NULL, opts);
-    if (c)
-        c->io.shared = true;
-    return c;
+    return pi_conn_new(fd, transport, is_socket ? &peer.any : NULL, opts);
 }
 
 int pier_conn_pair(struct pier_conn *ends[2])
@@ -197,7 +205,6 @@ int pier_conn_fd(const struct pier_conn *c)
 {
     if (!c)
         return pi_conn_null();
-    ((struct pier_conn *)c)->io.shared = true; /* it may be duplicated from now on */
     return c->io.fd;
 }
 
@@ -216,9 +223,21 @@ int pi_conn_fail(struct pier_conn *c, const char *verb, int code)
 
 /* ---- reading, once for all forms ---- */
 
+/* Of the moment, not of the connection. */
 static bool is_passing(int code)
 {
-    return code == -ETIMEDOUT || code == -ECANCELED || code == -EBUSY;
+    switch (code) {
+    case -ETIMEDOUT:
+    case -ECANCELED:
+    case -EBUSY:
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM:
+    case -ENOSPC:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* Whether a read must not wait: the server stops, or a write has failed. */
@@ -242,7 +261,7 @@ static int64_t read_deadline(const struct pier_conn *c, int64_t own_ns)
     if (must_not_wait(c))
         return IO_NOW;
     if (!own_ns && c->read_timeout_ns)
-        return pi_coarse_now(pi_task_self()) + c->read_timeout_ns;
+        return pi_timeout_deadline(pi_task_self(), c->read_timeout_ns);
     return own_ns;
 }
 
@@ -331,7 +350,7 @@ static int advance(struct iovec *pieces, int count, size_t n)
 
 static int64_t write_deadline(const struct pier_conn *c)
 {
-    return c->write_timeout_ns ? pi_coarse_now(pi_task_self()) + c->write_timeout_ns : 0;
+    return pi_timeout_deadline(pi_task_self(), c->write_timeout_ns);
 }
 
 /* 0, or what a write returns instead. */

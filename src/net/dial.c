@@ -65,6 +65,11 @@ static void give_up(struct attempt *a, int error)
     a->race->error = error;
 }
 
+static bool has_passed(int64_t deadline_ns)
+{
+    return deadline_ns && deadline_ns <= pi_clock_ns();
+}
+
 /* Waits for the attempt until then: 0 when it is connected; the socket is closed on any failure but
  * -ETIMEDOUT and cancellation. */
 static int connect_until(struct attempt *a, int64_t until_ns)
@@ -76,7 +81,7 @@ static int connect_until(struct attempt *a, int64_t until_ns)
             return rc;
         a->op.len = 0;
         rc = pier_sleep(BACKLOG_RETRY_MS * PIER_MILLISECOND);
-        if (rc == 0 && pi_clock_ns() >= until_ns)
+        if (rc == 0 && has_passed(until_ns))
             rc = -ETIMEDOUT;
         if (rc < 0)
             return rc;
@@ -87,7 +92,7 @@ static int connect_until(struct attempt *a, int64_t until_ns)
 
 static int run_attempt(void *arg)
 {
-    struct attempt *a = arg;
+    struct attempt *a = *(struct attempt **)arg;
     struct race *race = a->race;
     int rc = connect_until(a, race->deadline_ns);
     race->pending--;
@@ -102,9 +107,10 @@ static int run_attempt(void *arg)
     return 0;
 }
 
-static bool has_passed(int64_t deadline_ns)
+/* A task that cannot be had is one attempt less, not the end of the others. */
+static int spawn_attempt(struct race *race, struct attempt *a)
 {
-    return deadline_ns && deadline_ns <= pi_clock_ns();
+    return pi_spawn_copy(&race->scope, "connect", run_attempt, &a, sizeof a);
 }
 
 static int start_attempt(struct race *race)
@@ -112,7 +118,7 @@ static int start_attempt(struct race *race)
     struct attempt *a = &race->attempts[race->started++];
     int rc = begin(a);
     if (rc == 0) {
-        rc = pier_spawn(&race->scope, run_attempt, a);
+        rc = spawn_attempt(race, a);
         if (rc < 0)
             io_close(&a->io);
     }
@@ -152,7 +158,7 @@ static int race_on(struct race *race)
     struct attempt *slow = &race->attempts[race->started - 1];
     pier_scope_open(&race->scope, 0);
     race->starter = pi_task_self();
-    int rc = pier_spawn(&race->scope, run_attempt, slow);
+    int rc = spawn_attempt(race, slow);
     if (rc < 0)
         io_close(&slow->io);
     else

@@ -130,15 +130,21 @@ static int add_listener(struct pier_server *s, const struct pi_endpoint *e, int 
     return 0;
 }
 
+/* The path goes first: once the socket is closed it may be a successor's. */
+static void release(struct pi_listener *l)
+{
+    if (l->unlink_path)
+        unlink(l->addr.un.sun_path); /* it may be gone already */
+    if (l->fd >= 0)
+        close(l->fd);
+    l->unlink_path = false;
+    l->fd = -1;
+}
+
 static void drop_listeners(struct pier_server *s, int from)
 {
-    while (s->listener_count > from) {
-        struct pi_listener *l = &s->listeners[--s->listener_count];
-        if (l->fd >= 0)
-            close(l->fd);
-        if (l->unlink_path)
-            unlink(l->addr.un.sun_path); /* it may be gone already */
-    }
+    while (s->listener_count > from)
+        release(&s->listeners[--s->listener_count]);
 }
 
 /* Binds all addresses that there is a family for; they share the first one's port. */
@@ -203,13 +209,6 @@ int pi_server_open(struct pier_server *s)
 /* They stay listed, for their URLs. */
 void pi_server_close_listeners(struct pier_server *s)
 {
-    for (int i = 0; i < s->listener_count; i++) {
-        struct pi_listener *l = &s->listeners[i];
-        if (l->fd >= 0)
-            close(l->fd);
-        l->fd = -1;
-        if (l->unlink_path)
-            unlink(l->addr.un.sun_path); /* it may be gone already */
-        l->unlink_path = false;
-    }
+    for (int i = 0; i < s->listener_count; i++)
+        release(&s->listeners[i]);
 }

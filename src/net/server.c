@@ -81,6 +81,9 @@ static int add_inherited(struct pier_server *s, int fd, pier_handler handler, vo
     char host[PI_ADDR_TEXT_CAP], text[PI_URL_TEXT_CAP];
     if (getsockname(fd, &addr.any, &addr.len) < 0)
         return pi_fail(-errno, "listen on inherited descriptor %d", fd);
+    if (!pi_inherited_listens(fd))
+        return pi_fail_text(-EPROTOTYPE, "inherited descriptor %d is no listening stream socket",
+                            fd);
     bool is_unix = addr.any.sa_family == AF_UNIX;
     url.scheme = is_unix ? PI_UNIX : PI_TCP;
     snprintf(text, sizeof text, "%s://%s", is_unix ? "unix" : "tcp",
@@ -141,61 +144,72 @@ int pier_server_conns(const struct pier_server *s)
 
 /* ---- stopping ---- */
 
-static void run_stop(struct pi_msg *msg)
-{
-    struct pier_server *s = PI_CONTAINER_OF(msg, struct pier_server, stop_msg);
-    pi_server_nudge(s);
-}
-
+/* Each worker is told directly: one that is busy keeps nobody else from stopping. No lock, for
+ * signal handlers; a worker that ends waits until nobody is inside. */
 void pier_server_stop_remote(struct pier_server *s)
 {
     if (!s)
         return;
     atomic_fetch_add(&s->stoppers, 1);
     atomic_store(&s->stop_requested, true);
-    struct pi_thread *runner = atomic_load(&s->runner);
-    if (runner && !atomic_exchange(&s->stop_posted, true))
-        pi_thread_post(runner, &s->stop_msg);
+    int count = atomic_load(&s->reachable);
+    for (int i = 0; i < count; i++)
+        pi_worker_nudge(&s->workers[i]);
     atomic_fetch_sub(&s->stoppers, 1);
 }
 
 /* ---- signals: the one server that runs on the main thread ---- */
 
+static const int stop_signals[] = { SIGINT, SIGTERM };
+enum { STOP_SIGNALS = sizeof stop_signals / sizeof stop_signals[0] };
+
 static _Atomic(struct pier_server *) signalled;
-static struct sigaction saved_int, saved_term;
+static _Atomic int in_handler; /* threads: any may be the one that a signal interrupts */
+static struct sigaction saved[STOP_SIGNALS];
+
+static void restore_signals(void)
+{
+    for (int i = 0; i < STOP_SIGNALS; i++)
+        sigaction(stop_signals[i], &saved[i], NULL);
+}
 
 /* The first signal stops; from then on signals do what they did before run. */
 static void on_signal(int number)
 {
+    atomic_fetch_add(&in_handler, 1);
     struct pier_server *s = atomic_load(&signalled);
-    sigaction(SIGINT, &saved_int, NULL);
-    sigaction(SIGTERM, &saved_term, NULL);
-    if (s)
+    if (s) {
+        restore_signals();
         pier_server_stop_remote(s);
+    }
+    atomic_fetch_sub(&in_handler, 1);
 }
 
+/* A signal that is ignored, as in a shell's background job, stays so. */
 static bool take_signals(struct pier_server *s)
 {
     struct pier_server *nobody = NULL;
     if (s->opts.no_signals || getpid() != (pid_t)syscall(SYS_gettid))
         return false;
+    for (int i = 0; i < STOP_SIGNALS; i++)
+        sigaction(stop_signals[i], NULL, &saved[i]);
     if (!atomic_compare_exchange_strong(&signalled, &nobody, s))
         return false;
     struct sigaction ours = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-    sigaddset(&ours.sa_mask, SIGINT);
-    sigaddset(&ours.sa_mask, SIGTERM);
-    sigaction(SIGINT, NULL, &saved_int);
-    sigaction(SIGTERM, NULL, &saved_term);
-    sigaction(SIGINT, &ours, NULL);
-    sigaction(SIGTERM, &ours, NULL);
+    for (int i = 0; i < STOP_SIGNALS; i++)
+        sigaddset(&ours.sa_mask, stop_signals[i]);
+    for (int i = 0; i < STOP_SIGNALS; i++)
+        if ((saved[i].sa_flags & SA_SIGINFO) || saved[i].sa_handler != SIG_IGN)
+            sigaction(stop_signals[i], &ours, NULL);
     return true;
 }
 
 static void give_signals_back(void)
 {
-    sigaction(SIGINT, &saved_int, NULL);
-    sigaction(SIGTERM, &saved_term, NULL);
+    restore_signals();
     atomic_store(&signalled, NULL);
+    while (atomic_load(&in_handler) > 0)
+        sched_yield();
 }
 
 /* ---- running ---- */
@@ -213,20 +227,16 @@ static void *worker_main(void *arg)
 /* A worker that cannot be started leaves the others with the load. */
 static void start_workers(struct pier_server *s)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (int i = 1; i < s->worker_count; i++) {
         struct pi_worker *w = &s->workers[i];
-        int rc = pthread_create(&w->id, NULL, worker_main, w);
+        int rc = pi_thread_start(&w->id, worker_main, w, 0);
         w->has_thread = rc == 0;
         if (rc == 0)
             continue;
         atomic_fetch_sub(&s->open_workers, 1);
         pier_log(PIER_LOG_WARN, "a worker could not be started",
-                 pier_str("error", pier_strerror(-rc)));
+                 pier_str("error", pier_strerror(rc)));
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 static void join_workers(struct pier_server *s)
@@ -258,19 +268,13 @@ static int prepare(struct pier_server *s)
     for (int i = 0; i < count; i++)
         s->workers[i].server = s;
     atomic_store(&s->open_workers, count);
-    s->stop_msg.run = run_stop;
     s->is_running = true;
-    atomic_store(&s->runner, self->thread);
+    atomic_store(&s->reachable, count);
     return 0;
 }
 
-/* After this no message can come. */
 static void finish(struct pier_server *s)
 {
-    struct pi_thread *own = atomic_exchange(&s->runner, NULL);
-    while (atomic_load(&s->stoppers) > 0)
-        sched_yield();
-    pi_thread_drain(own);
     pi_server_close_listeners(s);
     s->is_running = false;
     s->has_run = true;
@@ -302,7 +306,7 @@ int pier_server_run(struct pier_server *s)
         give_signals_back();
     finish(s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc;
+    return rc == -ECANCELED || rc == -ETIMEDOUT ? pi_fail(rc, "serve") : rc;
 }
 
 static void log_listening(const struct pier_server *s)

@@ -55,9 +55,9 @@ struct pi_acceptor {
 
 struct pi_worker {
     struct pier_server *server;
-    struct pier_scope scope;  /* of its connections' tasks */
-    struct pi_task *root;     /* parked while it serves */
-    struct pi_thread *thread; /* under the server's lock; NULL: messages cannot reach it */
+    struct pier_scope scope;            /* of its connections' tasks */
+    struct pi_task *root;               /* parked while it serves */
+    _Atomic(struct pi_thread *) thread; /* NULL: messages cannot reach it */
     struct pi_acceptor *acceptors;
     struct pier_conn *conns;
     _Atomic int load; /* connections of this worker */
@@ -99,12 +99,11 @@ struct pier_server {
     _Atomic bool abandoned;   /* cancelled: no grace */
     _Atomic int64_t said_ns;  /* when a full server, or a failing accept, was last logged */
     _Atomic int open_workers; /* that still have the listeners in their loops */
-    _Atomic(struct pi_thread *) runner;
-    _Atomic int stoppers; /* inside pier_server_stop_remote() */
-    _Atomic bool stop_posted;
-    struct pi_msg stop_msg;
-    pthread_mutex_t lock; /* workers' thread, threads and their fields */
+    _Atomic int reachable;    /* workers that pier_server_stop_remote() may look at */
+    _Atomic int stoppers;     /* that are inside it */
+    pthread_mutex_t lock;     /* workers' thread, threads and their fields */
     struct pi_conn_thread *threads;
+    bool threads_cancelled;
 };
 
 /* listen.c: opens every endpoint, or closes all again. */
@@ -116,6 +115,8 @@ int pi_server_add_endpoint(struct pier_server *s, const char *text, const struct
 /* activation.c: descriptors from and words to the service manager. */
 int pi_inherited_count(void);
 int pi_inherited_fd(int index);
+/* Whether it is a listening stream socket: others cannot be served. */
+bool pi_inherited_listens(int fd);
 /* Takes the inherited socket that is bound to addr; -1: none. */
 int pi_inherited_take(const struct pi_addr *addr);
 void pi_inherited_mark_taken(int fd);
@@ -126,6 +127,7 @@ void pi_notify(const char *state);
 int pi_worker_run(struct pi_worker *w);
 /* From any thread, not from a signal handler: all workers look again. */
 void pi_server_nudge(struct pier_server *s);
+void pi_worker_nudge(struct pi_worker *w);
 
 /* Serves one connection, to its end. */
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w);

@@ -11,7 +11,6 @@
 
 #include "base/assert.h"
 
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -40,11 +39,16 @@ static void unlink_thread(struct pi_conn_thread *t)
         t->next->prev = t->prev;
 }
 
+/* From here on, or no longer, the server's messages come. What it said before is heard now. */
 static void set_conn(struct pi_conn_thread *t, struct pier_conn *c)
 {
-    pthread_mutex_lock(&t->worker->server->lock);
+    struct pier_server *s = t->worker->server;
+    pthread_mutex_lock(&s->lock);
     t->conn = c;
-    pthread_mutex_unlock(&t->worker->server->lock);
+    bool is_cancelled = c && s->threads_cancelled;
+    pthread_mutex_unlock(&s->lock);
+    if (is_cancelled)
+        pier_scope_cancel(&t->scope);
 }
 
 /* The last thing the thread does to the server: the worker may be waiting for it. */
@@ -57,8 +61,8 @@ static void leave(struct pi_conn_thread *t)
     atomic_fetch_sub(&w->load, 1);
     atomic_fetch_sub(&s->conns, 1);
     bool is_awaited = atomic_load(&s->stop_requested) || atomic_load(&s->paused) > 0;
-    if (is_awaited && w->thread && !atomic_exchange(&w->nudged, true))
-        pi_thread_post(w->thread, &w->nudge);
+    if (is_awaited)
+        pi_worker_nudge(w);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -85,24 +89,6 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-static int start_thread(struct pi_conn_thread *t)
-{
-    pthread_attr_t attr;
-    pthread_t id;
-    int rc = pthread_attr_init(&attr);
-    if (rc)
-        return -rc;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, THREAD_STACK);
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&id, &attr, thread_main, t);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return -rc;
-}
-
 int pi_conn_thread_start(struct pi_worker *w, const struct pi_accepted *a)
 {
     struct pi_conn_thread *t = pi_zalloc(sizeof *t);
@@ -120,7 +106,7 @@ int pi_conn_thread_start(struct pi_worker *w, const struct pi_accepted *a)
     t->accepted = *a;
     atomic_fetch_add(&w->load, 1);
     link_thread(t);
-    int rc = start_thread(t);
+    int rc = pi_thread_start(NULL, thread_main, t, THREAD_STACK);
     if (rc == 0)
         return 0;
     pthread_mutex_lock(&w->server->lock);
@@ -156,6 +142,7 @@ void pi_conn_threads_wake(struct pier_server *s)
 void pi_conn_threads_cancel(struct pier_server *s)
 {
     pthread_mutex_lock(&s->lock);
+    s->threads_cancelled = true;
     for (struct pi_conn_thread *t = s->threads; t; t = t->next)
         if (t->conn)
             pier_scope_cancel_remote(&t->scope);

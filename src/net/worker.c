@@ -282,9 +282,7 @@ static bool is_passing(int rc)
     case -EHOSTDOWN:
     case -EHOSTUNREACH:
     case -ENETUNREACH:
-    case -EOPNOTSUPP:
     case -ENONET:
-    case -EPERM:     /* a firewall's rule */
         return true; /* accept(2): of the connection, not of the listener */
     default:
         return false;
@@ -373,25 +371,37 @@ static void run_nudge(struct pi_msg *msg)
     pi_ready(w->root, 0);
 }
 
+/* The caller keeps the worker from ending: by the lock, or by being counted among the stoppers. */
+void pi_worker_nudge(struct pi_worker *w)
+{
+    struct pi_thread *th = atomic_load(&w->thread);
+    if (th && !atomic_exchange(&w->nudged, true))
+        pi_thread_post(th, &w->nudge);
+}
+
 void pi_server_nudge(struct pier_server *s)
 {
     pthread_mutex_lock(&s->lock);
-    for (int i = 0; i < s->worker_count; i++) {
-        struct pi_worker *w = &s->workers[i];
-        if (w->thread && !atomic_exchange(&w->nudged, true))
-            pi_thread_post(w->thread, &w->nudge);
-    }
+    for (int i = 0; i < s->worker_count; i++)
+        pi_worker_nudge(&s->workers[i]);
     pthread_mutex_unlock(&s->lock);
 }
 
 /* The worker's task waits for a nudge, at most until then; 0, or the code that ends its waiting. */
 static int await_nudge(struct pi_worker *w, int64_t until_ns, const char *what)
 {
-    int rc = pi_cancel_check(w->root);
-    if (rc < 0)
-        return rc;
+    if (w->stopping && atomic_load(&w->server->abandoned))
+        return -ECANCELED;
     w->root->waits_for = what;
     return pi_park(w->root, pi_deadline(w->root, until_ns), true);
+}
+
+/* Cancelled: the other workers are, too, and have no grace. */
+static void abandon(struct pier_server *s)
+{
+    atomic_store(&s->abandoned, true);
+    atomic_store(&s->stop_requested, true);
+    pi_server_nudge(s);
 }
 
 /* From now on reads that would wait return 0; those that wait look up and find it so. */
@@ -405,29 +415,48 @@ static void begin_drain(struct pi_worker *w)
         pi_conn_threads_wake(s);
 }
 
+/* As await_nudge(), and looks again after a moment: what is missing may come back without one. */
+static int await_room(struct pi_worker *w, int64_t until_ns)
+{
+    int64_t soon = pier_after(RETRY_MS * PIER_MILLISECOND);
+    bool is_last = until_ns && until_ns <= soon;
+    int rc = await_nudge(w, is_last ? until_ns : soon, "room for the backlog");
+    return rc == -ETIMEDOUT && !is_last ? pi_cancel_flag(w->root) : rc;
+}
+
+/* Accepts one: whether there may be more. */
+static bool accept_one(struct pi_acceptor *ac, bool *lacks)
+{
+    prepare(ac);
+    ssize_t n = io_call(&ac->op);
+    if (n >= 0)
+        keep(ac, (int)n);
+    *lacks = n == -EMFILE || n == -ENFILE || n == -ENOMEM || n == -ENOBUFS;
+    return n >= 0 || *lacks || is_passing((int)n);
+}
+
 /* Accepts what is in the backlog; with a full server, as places become free. 0, or the code that
  * ended the wait. */
 static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
 {
     struct pi_worker *w = ac->worker;
-    for (;;) {
-        if (ac->pending.fd >= 0) {
-            int rc = start_conn(w, &ac->pending);
-            if (rc == 0)
-                ac->pending.fd = -1;
-            else
-                begin_drain(w); /* idle connections make room */
-            if (rc < 0 && (rc = await_nudge(w, until_ns, "room for the backlog")) < 0)
-                return rc;
+    bool more = true;
+    while (more || ac->pending.fd >= 0) {
+        bool lacks = false;
+        if (ac->pending.fd < 0)
+            more = accept_one(ac, &lacks);
+        if (ac->pending.fd >= 0 && start_conn(w, &ac->pending) == 0)
+            ac->pending.fd = -1;
+        else
+            lacks |= ac->pending.fd >= 0;
+        if (!lacks)
             continue;
-        }
-        prepare(ac);
-        ssize_t n = io_call(&ac->op);
-        if (n == -EAGAIN || (n < 0 && !is_passing((int)n)))
-            return 0;
-        if (n >= 0)
-            keep(ac, (int)n);
+        begin_drain(w); /* idle connections make room */
+        int rc = await_room(w, until_ns);
+        if (rc < 0)
+            return rc;
     }
+    return 0;
 }
 
 static void close_acceptor(struct pi_acceptor *ac)
@@ -468,20 +497,25 @@ static int stop_accepting(struct pi_worker *w, int64_t until_ns)
 
 static int await_conns(struct pi_worker *w, int64_t until_ns)
 {
+    /* The runner outwaits the others: it is the one that a cancellation reaches. */
+    const _Atomic int *left = w == &w->server->workers[0] ? &w->server->conns : &w->load;
     int rc = 0;
-    while (rc >= 0 && atomic_load(&w->load) > 0)
+    while (rc >= 0 && atomic_load(left) > 0)
         rc = await_nudge(w, until_ns, "the last connections");
     return rc;
 }
 
-/* Once it is, nothing is handed to this worker any more. */
+/* Once it is, nothing is handed to this worker any more, and no nudge is on its way. */
 static bool is_empty(struct pi_worker *w)
 {
-    pthread_mutex_lock(&w->server->lock);
+    struct pier_server *s = w->server;
+    pthread_mutex_lock(&s->lock);
     bool empty = atomic_load(&w->load) == 0;
     if (empty)
-        w->thread = NULL;
-    pthread_mutex_unlock(&w->server->lock);
+        atomic_store(&w->thread, NULL);
+    pthread_mutex_unlock(&s->lock);
+    while (empty && atomic_load(&s->stoppers) > 0)
+        sched_yield();
     return empty;
 }
 
@@ -493,13 +527,13 @@ static void stop(struct pi_worker *w)
         pi_notify("STOPPING=1");
     int grace_ms = s->opts.grace_ms ? s->opts.grace_ms : GRACE_MS;
     int64_t until = grace_ms < 0 ? 0 : pier_after(grace_ms * PIER_MILLISECOND);
-    if (atomic_load(&s->abandoned))
-        until = 1;
     int rc = stop_accepting(w, until);
     begin_drain(w);
     if (rc == 0)
         rc = await_conns(w, until);
     if (rc < 0) {
+        if (pi_cancel_flag(w->root) < 0)
+            abandon(s);
         pier_scope_cancel(&w->scope);
         if (s->opts.model == PIER_THREADS)
             pi_conn_threads_cancel(s);
@@ -544,11 +578,8 @@ static int serve(struct pi_worker *w)
         arm(&w->acceptors[i]);
     while (rc == 0 && !atomic_load(&s->stop_requested))
         rc = await_nudge(w, 0, "connections");
-    if (rc < 0) {
-        atomic_store(&s->abandoned, true);
-        atomic_store(&s->stop_requested, true);
-        pi_server_nudge(s);
-    }
+    if (rc < 0)
+        abandon(s);
     return rc;
 }
 
@@ -561,13 +592,13 @@ int pi_worker_run(struct pi_worker *w)
     pier_scope_open(&w->scope, 0);
     int rc = open_acceptors(w);
     if (rc == 0) {
-        pthread_mutex_lock(&s->lock);
-        w->thread = self->thread;
-        pthread_mutex_unlock(&s->lock);
+        atomic_store(&w->thread, self->thread);
         rc = serve(w);
         w->stopping = true;
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
+    } else if (atomic_fetch_sub(&s->open_workers, 1) == 1) {
+        pi_server_close_listeners(s);
     }
     int joined = pier_scope_join(&w->scope);
     pi_free(w->acceptors);

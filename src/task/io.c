@@ -46,8 +46,8 @@ void io_interrupt_read(struct io_fd *f)
 {
     struct io_op *op = f->reader;
     if (!op || !op->task)
-        return;
-    if (op->task->state == PI_PARKED)
+        f->interrupted = true; /* between its last look and its wait */
+    else if (op->task->state == PI_PARKED)
         pi_ready(op->task, -EINTR);
     else if (op->task->wake == 0)
         op->task->wake = -EINTR; /* ready, but it might find nothing and wait on */
@@ -66,8 +66,9 @@ void io_close(struct io_fd *f)
     if (f->fd < 0)
         return;
     PIER_ASSERT(!f->reader && !f->writer);
-    if (f->shared)
-        io_detach(f);
+    /* Not left to close(2): a child between fork and exec may hold the open file, and the
+     * registration with it, for a while. */
+    io_detach(f);
     close(f->fd);
     f->fd = -1;
 }

@@ -51,7 +51,7 @@ struct io_fd {
     bool hung_up;             /* the end or an error is in the queue: stay readable */
     bool watches_write;       /* epoll: EPOLLOUT is registered */
     bool exclusive;           /* several loops wait for it: wake one of them */
-    bool shared;              /* others may hold the open file: deregister before closing */
+    bool interrupted;         /* io_interrupt_read() found no reader: the next wait ends at once */
     uint64_t loop_serial;     /* the loop it is registered with */
     struct io_op *reader, *writer;
     struct io_fd *next_kicked; /* epoll: armed with a hint set */
@@ -96,6 +96,8 @@ struct io_backend {
      * what makes it so. */
     int (*pollable_fd)(struct pi_loop *loop);
     int (*watch)(struct pi_loop *loop, int fd);
+    /* Whether poll() has something to do that the descriptor does not show. */
+    bool (*has_work)(struct pi_loop *loop);
 };
 
 extern const struct io_backend io_epoll;
@@ -146,6 +148,15 @@ static inline bool io_is_read(const struct io_op *op)
     default:
         return false;
     }
+}
+
+/* For backends, before op waits: -EINTR when an interruption came first. */
+static inline int io_take_interrupt(const struct io_op *op)
+{
+    if (!op->fd->interrupted || !io_is_read(op))
+        return 0;
+    op->fd->interrupted = false;
+    return -EINTR;
 }
 
 /* For backends: time and other threads' work, which are the same everywhere. */

@@ -70,15 +70,18 @@ static int wait_ready(struct pi_task *self, struct io_op *op, int64_t deadline_n
 {
     struct pi_thread *th = self->thread;
     int wake_fd = pi_thread_wake_fd(th);
-    if (wake_fd < 0)
-        return wake_fd;
+    int rc = wake_fd < 0 ? wake_fd : pi_cancel_flag(self);
+    if (rc == 0)
+        rc = io_take_interrupt(op);
+    if (rc < 0)
+        return rc;
     self->state = PI_PARKED;
     self->cancellable = true;
     while (!is_over(self, deadline_ns)) {
         struct pollfd fds[2] = { { op->fd->fd, events_of(op), 0 }, { wake_fd, POLLIN, 0 } };
         struct timespec ts;
         struct timespec *left = until(&ts, deadline_ns, deadline_ns ? pi_clock_ns() : 0);
-        int rc = 0;
+        rc = 0;
         if (pi_thread_sleep(th, PI_SLEEPS_FD))
             rc = ppoll(fds, 2, left, NULL);
         pi_thread_awake(th);

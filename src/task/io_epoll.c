@@ -48,7 +48,7 @@ static int watch_fd(struct pi_loop *loop, struct io_fd *f, bool for_write)
         events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE;
     int rc = control(loop, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, f->fd, events, f);
     if (rc < 0)
-        return rc;
+        return rc == -EEXIST ? -EBUSY : rc; /* pier_wait_fd() waits for the same descriptor */
     f->loop_serial = loop->serial;
     f->watches_write = for_write;
     return 0;
@@ -79,7 +79,9 @@ static int wait_ready(struct pi_loop *loop, struct pi_task *self, struct io_op *
     struct io_op **slot = slot_of(op);
     if (*slot)
         return -EBUSY;
-    int rc = watch_fd(loop, op->fd, !io_is_read(op));
+    int rc = io_take_interrupt(op);
+    if (rc == 0)
+        rc = watch_fd(loop, op->fd, !io_is_read(op));
     if (rc < 0)
         return rc;
     *slot = op;
@@ -100,13 +102,11 @@ static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_o
 {
     if (*slot_of(op))
         return -EBUSY;
-    if (op->deadline_ns == IO_NOW)
-        return io_call(op);
     int64_t deadline = pi_deadline(self, op->deadline_ns);
     for (;;) {
-        if (is_likely(op)) {
+        if (is_likely(op) || op->deadline_ns == IO_NOW) {
             ssize_t n = io_call(op);
-            if (n != -EAGAIN) {
+            if (n != -EAGAIN || op->deadline_ns == IO_NOW) {
                 if (--loop->budget <= 0)
                     pi_pass(self);
                 return n;
@@ -322,6 +322,11 @@ static int epoll_watch(struct pi_loop *loop, int fd)
     return control(loop, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, NULL);
 }
 
+static bool epoll_has_work(struct pi_loop *loop)
+{
+    return ((struct epoll_io *)loop->io)->kicked != NULL;
+}
+
 static int epoll_open(struct pi_loop *loop)
 {
     int wake_fd = pi_thread_wake_fd(loop->thread);
@@ -352,4 +357,5 @@ const struct io_backend io_epoll = {
     .detach = epoll_detach,
     .pollable_fd = epoll_fd,
     .watch = epoll_watch,
+    .has_work = epoll_has_work,
 };

@@ -24,12 +24,13 @@ enum {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
 static struct pi_offload_job *queue, **queue_end = &queue;
-static int threads, idle;
+static int threads, idle, queued;
 
 static struct pi_offload_job *take_job(void)
 {
     struct pi_offload_job *job = queue;
     queue = job->next;
+    queued--;
     if (!queue)
         queue_end = &queue;
     job->state = PI_JOB_RUNNING;
@@ -42,6 +43,7 @@ static bool unqueue(struct pi_offload_job *job)
         if (*at != job)
             continue;
         *at = job->next;
+        queued--;
         if (!*at)
             queue_end = at;
         return true;
@@ -102,25 +104,6 @@ static void *thread_main(void *unused)
     return unused;
 }
 
-/* All signals stay with the program's own threads. */
-static int start_thread(void)
-{
-    pthread_attr_t attr;
-    pthread_t id;
-    int rc = pthread_attr_init(&attr);
-    if (rc)
-        return -rc;
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&id, &attr, thread_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return -rc;
-}
-
 /* A thread that cannot be started is a failure only where no other will come to the job. */
 static int submit(struct pi_offload_job *job)
 {
@@ -129,10 +112,11 @@ static int submit(struct pi_offload_job *job)
     job->next = NULL;
     *queue_end = job;
     queue_end = &job->next;
-    if (idle > 0) {
+    queued++;
+    if (idle >= queued) {
         pthread_cond_signal(&work);
     } else if (threads < THREADS_MAX) {
-        rc = start_thread();
+        rc = pi_thread_start(NULL, thread_main, NULL, STACK_SIZE);
         if (rc == 0)
             threads++;
         else if (threads > 0)

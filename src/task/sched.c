@@ -52,23 +52,28 @@ static struct pi_task *next_task(struct pi_loop *loop)
     return loop->ready && --loop->budget > 0 ? pop_ready(loop) : &loop->poller;
 }
 
+/* Wakes the foreign loop for what the backend's descriptor does not show: timers, and tasks that
+ * are ready already. */
+static void arm_step_timer(struct pi_loop *loop)
+{
+    bool at_once = loop->ready || loop->backend->has_work(loop) ||
+                   !pi_thread_sleep(loop->thread, PI_SLEEPS_FD);
+    if (at_once)
+        pi_thread_raise_wake_fd(loop->thread);
+    int64_t when = at_once ? 0 : pi_timer_next(&loop->timers);
+    struct itimerspec spec = { .it_value = { when / PIER_SECOND, when % PIER_SECOND } };
+    int rc = timerfd_settime(loop->step_timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
+    PIER_ASSERT(rc == 0);
+}
+
 static void go_on(struct pi_loop *loop, struct pi_task *self)
 {
     struct pi_task *next = next_task(loop);
     enter(loop, next);
     if (next != self)
         pi_switch(&self->context, &next->context);
-}
-
-/* Wakes the foreign loop for what the backend's descriptor does not show: timers, and tasks that
- * are ready already. */
-static void arm_step_timer(struct pi_loop *loop)
-{
-    bool at_once = loop->ready || !pi_thread_sleep(loop->thread, PI_SLEEPS_FD);
-    int64_t when = at_once ? 1 : pi_timer_next(&loop->timers);
-    struct itimerspec spec = { .it_value = { when / PIER_SECOND, when % PIER_SECOND } };
-    int rc = timerfd_settime(loop->step_timer_fd, TFD_TIMER_ABSTIME, &spec, NULL);
-    PIER_ASSERT(rc == 0);
+    if (__builtin_expect(loop->step_timer_fd >= 0, 0) && self == &loop->thread->root)
+        arm_step_timer(loop); /* on the way back to the foreign loop */
 }
 
 void pi_ready(struct pi_task *t, int wake)
@@ -121,6 +126,10 @@ static void arm_wait(struct pi_loop *loop, struct pi_task *self)
 int pi_park(struct pi_task *self, int64_t deadline_ns, bool cancellable)
 {
     struct pi_loop *loop = self->thread->loop;
+    /* A cancellation that came while the task was ready, for a wait that goes on, woke nobody. */
+    int rc = cancellable ? pi_cancel_flag(self) : 0;
+    if (rc < 0)
+        return rc;
     self->state = PI_PARKED;
     self->cancellable = cancellable;
     self->wait_ns = deadline_ns;
@@ -341,7 +350,5 @@ int pier_loop_step(void)
         push_ready(loop, self);
         go_on(loop, self);
     }
-    if (loop->step_timer_fd >= 0)
-        arm_step_timer(loop);
     return (int)loop->tasks;
 }

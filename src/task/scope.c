@@ -64,13 +64,16 @@ int pi_cancel_code(struct pi_task *self)
     return -ECANCELED;
 }
 
+/* In a long computation the loop's clock stands still and messages wait: both are looked at here.
+ */
 int pier_cancelled(void)
 {
     struct pi_task *self = pi_task_self();
-    if (self->thread->loop && self->scope && self->scope->nearest_ns)
-        self->thread->loop->now_ns =
-            pi_clock_ns(); /* a long computation: the loop's clock stands still */
-    return pi_cancel_check(self);
+    struct pi_loop *loop = self->thread->loop;
+    if (loop && self->scope && self->scope->nearest_ns)
+        loop->now_ns = pi_clock_ns();
+    pi_thread_drain(self->thread);
+    return pi_cancel_flag(self);
 }
 
 static bool reaches(const struct pier_scope *from, const struct pier_scope *to)
@@ -81,20 +84,22 @@ static bool reaches(const struct pier_scope *from, const struct pier_scope *to)
     return true;
 }
 
-/* Marks what t opened inside stop, wakes t, and goes on with the tasks below. */
-static void cancel_task(struct pi_task *t, struct pier_scope *stop)
+/* Marks what t opened inside outer, as far as no shield is between, puts it on the list, and wakes
+ * t. */
+static void cancel_task(struct pi_task *t, struct pier_scope *outer, struct pier_scope **list)
 {
-    for (struct pier_scope *s = t->scope; s != stop; s = s->parent) {
-        if (!reaches(stop, s))
+    for (struct pier_scope *s = t->scope; s != outer; s = s->parent) {
+        if (s->cancelled || !reaches(outer, s))
             continue;
         s->cancelled = true;
-        for (struct pi_task *child = s->first_child; child; child = child->next)
-            cancel_task(child, s);
+        s->next_cancelled = *list;
+        *list = s;
     }
-    if (t->cancellable && reaches(stop, t->scope))
+    if (t->cancellable && reaches(outer, t->scope))
         pi_ready(t, -ECANCELED);
 }
 
+/* By a list, not by recursion: tasks may be nested as deep as memory allows. */
 void pier_scope_cancel(struct pier_scope *scope)
 {
     if (!scope || !scope->is_open)
@@ -104,9 +109,15 @@ void pier_scope_cancel(struct pier_scope *scope)
     if (scope->cancelled)
         return;
     scope->cancelled = true;
-    cancel_task(scope->owner, scope);
-    for (struct pi_task *child = scope->first_child; child; child = child->next)
-        cancel_task(child, scope);
+    scope->next_cancelled = NULL;
+    struct pier_scope *list = scope;
+    while (list) {
+        struct pier_scope *s = list;
+        list = s->next_cancelled;
+        cancel_task(s->owner, s, &list);
+        for (struct pi_task *child = s->first_child; child; child = child->next)
+            cancel_task(child, s, &list);
+    }
 }
 
 static void run_remote_cancel(struct pi_msg *msg)
@@ -180,13 +191,13 @@ static struct pi_context *task_main(void *arg)
     return pi_loop_exit_task(self->thread->loop, self);
 }
 
-static int spawn_failed(struct pier_scope *scope)
+/* The words stay with the caller, too. */
+static void record_spawn_failure(struct pier_scope *scope, int rc)
 {
-    struct pi_err *err = &pi_task_self()->err;
-    int code = err->code;
-    record_failure(scope, code,
-                   &(struct pi_err){ code, err->kind, err->text ? pi_strdup(err->text) : NULL });
-    return code;
+    const struct pi_err *err = &pi_task_self()->err;
+    struct pi_err copy = { rc, err->kind, err->text ? pi_strdup(err->text) : NULL };
+    record_failure(scope, rc, &copy);
+    pi_err_fini(&copy);
 }
 
 /* The record at the top of its stack, below it the copied argument, below that the first frame. */
@@ -224,15 +235,13 @@ static int spawn(struct pier_scope *scope, const char *name, pier_task_fn fn, vo
         self->scope = scope;
         int code = pi_cancel_code(self);
         self->scope = inner;
-        if (code < 0) {
-            record_failure(scope, code, &(struct pi_err){ 0 });
-            return code;
-        }
+        if (code < 0)
+            return pi_fail(code, "spawn");
     }
     struct pi_loop *loop = pi_loop_need(scope);
     struct pi_task *t = loop ? make_task(loop, data, len) : NULL;
     if (!t)
-        return spawn_failed(scope);
+        return self->err.code;
     t->thread = self->thread;
     t->scope = t->home = scope;
     t->fn = fn;
@@ -252,7 +261,10 @@ static int spawn(struct pier_scope *scope, const char *name, pier_task_fn fn, vo
 
 int pier_spawn_named(struct pier_scope *scope, const char *name, pier_task_fn fn, void *arg)
 {
-    return spawn(scope, name, fn, arg, NULL, 0);
+    int rc = spawn(scope, name, fn, arg, NULL, 0);
+    if (rc < 0)
+        record_spawn_failure(scope, rc);
+    return rc;
 }
 
 int pi_spawn_copy(struct pier_scope *scope, const char *name, pier_task_fn fn, const void *data,

@@ -17,8 +17,9 @@ struct pi_task;
 
 /* Spacing of stacks. Address space is free; what grows with it is page tables (50 MiB for 100,000
  * tasks), and a library called in a task (printf, qsort, a TLS handshake, SQL) must never come near
- * the end. */
-enum { PI_STACK_SIZE = 256 * 1024, PI_STACK_GUARD = 16 * 1024 };
+ * the end. A frame larger than the guard could jump over it: pier.pc asks for
+ * -fstack-clash-protection, which touches every page on the way. */
+enum { PI_STACK_SIZE = 256 * 1024, PI_STACK_GUARD = 64 * 1024 };
 
 struct pi_stack_free {
     struct pi_stack_free *next;

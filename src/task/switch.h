@@ -67,6 +67,17 @@ void pi_switch_entered(struct pi_context *self);
 
 #if defined(__x86_64__) && !defined(PI_UCONTEXT)
 
+/* Registers that a compiler may use for more than the baseline; a call clobbers them, so a switch
+ * does. */
+#if defined(__AVX512F__)
+#define PI_SWITCH_AVX512                                                                          \
+    "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",     \
+        "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", \
+        "k7",
+#else
+#define PI_SWITCH_AVX512
+#endif
+
 /* Inline, and by an indirect jump: a call that is left by a jump, like a return to another stack,
  * puts the processor's stack of predicted returns out of step, and every return of the task that
  * goes on is then mispredicted (yield: 22 ns against 10). This way the returns are those of the
@@ -86,8 +97,9 @@ static inline void pi_switch_raw(struct pi_context *from, struct pi_context *to)
                      :
                      : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
                        "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-                       "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15",
-                       "memory", "cc");
+                       "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st",
+                       "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)",
+                       PI_SWITCH_AVX512 "memory", "cc");
 }
 
 #else

@@ -17,6 +17,7 @@
 
 #include <pier/task.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 struct io_op;
@@ -107,12 +108,18 @@ int pi_thread_wake_fd(struct pi_thread *th);
 /* Announces sleep of a kind; false when a message is there already, and then it does not sleep. */
 bool pi_thread_sleep(struct pi_thread *th, uint32_t how);
 void pi_thread_awake(struct pi_thread *th);
-/* Reads the eventfd empty after it was seen readable. */
+/* Makes the eventfd readable. */
+void pi_thread_raise_wake_fd(struct pi_thread *th);
+/* Reads it empty after it was seen readable. */
 void pi_thread_clear_wake_fd(struct pi_thread *th);
 static inline bool pi_thread_has_mail(struct pi_thread *th)
 {
     return atomic_load_explicit(&th->inbox, memory_order_relaxed) != NULL;
 }
+
+/* Starts a thread, joinable when id is asked for, else detached; stack in bytes, 0: the default. It
+ * takes no signals but those that its own faults raise. 0 or a negative code. */
+int pi_thread_start(pthread_t *id, void *(*fn)(void *), void *arg, size_t stack);
 
 /* sched.c */
 /* Parks the running task until pi_ready(), deadline_ns (0: none) or, if cancellable, cancellation;
@@ -136,6 +143,14 @@ static inline int64_t pi_coarse_now(const struct pi_task *self)
 {
     return self->thread->loop ? self->thread->loop->now_ns : pi_clock_ns();
 }
+/* The deadline of a time-out; 0: none. A long one may count from the last poll; a short one might
+ * be over before it began. */
+static inline int64_t pi_timeout_deadline(const struct pi_task *self, int64_t timeout_ns)
+{
+    if (!timeout_ns)
+        return 0;
+    return (timeout_ns < 10 * PIER_SECOND ? pi_clock_ns() : pi_coarse_now(self)) + timeout_ns;
+}
 
 /* watch.c: the threads that dumps and the watchdog see: those with a loop, and those that ask. */
 void pi_watch_thread(struct pi_thread *th, bool on);
@@ -152,14 +167,20 @@ void pi_overflow_unwatch(struct pi_loop *loop);
 /* scope.c */
 /* 0, or the code that a wait of self must return now. */
 int pi_cancel_code(struct pi_task *self);
-static inline int pi_cancel_check(struct pi_task *self)
+/* By what is known on this thread: runs no messages. */
+static inline int pi_cancel_flag(struct pi_task *self)
 {
-    if (__builtin_expect(pi_thread_has_mail(self->thread), 0) && !self->thread->loop)
-        pi_thread_drain(self->thread);
     const struct pier_scope *s = self->scope;
     if (__builtin_expect(!s, 0) || (!s->cancelled && !s->nearest_ns))
         return 0;
     return pi_cancel_code(self);
+}
+/* At the entry of every call that may wait. Without a loop, messages are run first. */
+static inline int pi_cancel_check(struct pi_task *self)
+{
+    if (__builtin_expect(pi_thread_has_mail(self->thread), 0) && !self->thread->loop)
+        pi_thread_drain(self->thread);
+    return pi_cancel_flag(self);
 }
 /* The earlier of a wait's own deadline and its scopes'; 0: none. */
 static inline int64_t pi_deadline(const struct pi_task *self, int64_t own_ns)

@@ -15,6 +15,8 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,6 +29,11 @@ static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static void thread_exit(void *ptr)
 {
     struct pi_thread *th = ptr;
+    if (th->root.scope) {
+        fprintf(stderr, "pier: thread \"%s\" ended with the scope of %s:%d open\n", th->root.name,
+                th->root.scope->file, th->root.scope->line);
+        abort();
+    }
     while (atomic_load(&th->posting) > 0)
         sched_yield();
     pi_thread_drain(th); /* a request for a dump is its thread's to free */
@@ -77,9 +84,7 @@ static void wake(struct pi_thread *th)
     if (how == PI_SLEEPS_FUTEX) {
         syscall(SYS_futex, &th->sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     } else if (how == PI_SLEEPS_FD) {
-        uint64_t one = 1;
-        ssize_t n = write(th->wake_fd, &one, sizeof one);
-        PIER_ASSERT(n == sizeof one || errno == EAGAIN); /* EAGAIN: it is readable as it is */
+        pi_thread_raise_wake_fd(th);
     }
 }
 
@@ -142,9 +147,45 @@ void pi_thread_awake(struct pi_thread *th)
     atomic_store_explicit(&th->sleeping, PI_AWAKE, memory_order_relaxed);
 }
 
+void pi_thread_raise_wake_fd(struct pi_thread *th)
+{
+    uint64_t one = 1;
+    ssize_t n = write(th->wake_fd, &one, sizeof one);
+    PIER_ASSERT(n == sizeof one || errno == EAGAIN); /* EAGAIN: it is readable as it is */
+}
+
 void pi_thread_clear_wake_fd(struct pi_thread *th)
 {
     uint64_t count;
     ssize_t n = read(th->wake_fd, &count, sizeof count);
     PIER_ASSERT(n == sizeof count || errno == EAGAIN || errno == EINTR);
+}
+
+static void block_signals(sigset_t *before)
+{
+    static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS };
+    sigset_t all;
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+int pi_thread_start(pthread_t *id, void *(*fn)(void *), void *arg, size_t stack)
+{
+    pthread_attr_t attr;
+    pthread_t own;
+    int rc = pthread_attr_init(&attr);
+    if (rc)
+        return -rc;
+    if (!id)
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    if (stack)
+        pthread_attr_setstacksize(&attr, stack);
+    sigset_t before;
+    block_signals(&before);
+    rc = pthread_create(id ? id : &own, &attr, fn, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    return -rc;
 }

@@ -15,7 +15,6 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -246,7 +245,8 @@ __attribute__((no_sanitize("thread"))) static void look_at(struct pi_thread *th,
         return;
     uint64_t switches = atomic_load_explicit(&loop->switches, memory_order_relaxed);
     struct pi_task *t = atomic_load_explicit(&loop->running, memory_order_relaxed);
-    if (switches != th->stalled_at || t == &loop->poller) {
+    bool sleeps = atomic_load_explicit(&th->sleeping, memory_order_relaxed) != PI_AWAKE;
+    if (switches != th->stalled_at || t == &loop->poller || sleeps) {
         th->stalled_at = switches;
         th->stalled_since_ns = now;
         return;
@@ -288,14 +288,9 @@ void pier_watchdog(int threshold_ms)
 void pi_watchdog_start(void)
 {
     pthread_mutex_lock(&lock);
-    if (watchdog_users++ == 0) {
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        if (pthread_create(&watchdog_thread, NULL, watchdog_main, (void *)watchdog_turn) != 0)
-            watchdog_users = 0;
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-    }
+    if (watchdog_users++ == 0 &&
+        pi_thread_start(&watchdog_thread, watchdog_main, (void *)watchdog_turn, 0) < 0)
+        watchdog_users = 0;
     pthread_mutex_unlock(&lock);
 }
 

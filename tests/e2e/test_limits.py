@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """--max-conns and descriptors, reached: those who wait are served later, and nothing spins."""
 
+import contextlib
 import socket
 import time
 
@@ -152,8 +153,9 @@ def test_exec_without_descriptors_fails_for_that_client_only(serve):
 
     def served():
         with server.connect() as client:
-            client.send("again")
-            client.half_close()
+            with contextlib.suppress(OSError):  # turned away already: the next one may have luck
+                client.send("again")
+                client.half_close()
             return client.drain()[0] == b"again"
 
     wait_until(served, "a new client gets its command")
