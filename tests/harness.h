@@ -64,6 +64,14 @@ __attribute__((noreturn)) static inline void test_skip(const char *reason)
     exit(EXIT_SUCCESS);
 }
 
+/* Skips the running test in the runner's Valgrind pass. */
+static inline void test_not_on_valgrind(const char *reason)
+{
+    const char *tool = getenv("PIER_TEST_TOOL");
+    if (tool && strcmp(tool, "valgrind") == 0)
+        test_skip(reason);
+}
+
 static inline bool harness_wanted(const char *name, int count, char *const *parts)
 {
     for (int i = 0; i < count; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* backends: epoll */
+/* not on valgrind: it does not know pidfd_open(2) */
 /* net_exec: a child process as a connection, reaped whatever happens. */
 #include "both.h"
 

@@ -200,6 +200,21 @@ BOTH(read_forms_mix_in_every_split)
     IN_EVERY_SPLIT("l1\nxyu;l2\r\nrstext", check_mix);
 }
 
+/* The delimiter has come already, with what a longer read fetched, but behind the room for it. */
+BOTH(read_until_counts_what_was_read_ahead)
+{
+    int other;
+    char bytes[16] = "";
+    struct pier_conn *c = conn_and_fd(UNIX, &other);
+    send_all(other, "x\nabcdefgh--", 12);
+    expect_line(c, 64, "x");
+    ck_assert_int_eq(pier_read_until(c, bytes, 9, "--", 2), -EMSGSIZE);
+    ck_assert_str_eq(bytes, "");
+    expect_until(c, "--", "abcdefgh--");
+    pier_close(c);
+    close(other);
+}
+
 BOTH(read_long_lines_grow_the_look_ahead)
 {
     enum { LEN = 300000 };
@@ -262,6 +277,22 @@ BOTH(read_text_cut_by_its_room_waits_for_the_next_read)
     ck_assert_str_eq(text, "\xc3\xa9z");
     ck_assert_int_eq(pier_read_text(c, text, 7), -EINVAL);
     ck_assert_str_eq(text, "");
+    pier_close(c);
+    close(other);
+}
+
+/* The same with bytes that an earlier read has fetched: the half goes back before the rest. */
+BOTH(read_text_cut_by_its_room_in_what_was_read_ahead)
+{
+    int other;
+    char text[8];
+    struct pier_conn *c = conn_and_fd(UNIX, &other);
+    send_all(other, "x\n\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9z", 11);
+    expect_line(c, 64, "x");
+    ck_assert_int_eq(pier_read_text(c, text, sizeof text), 6);
+    ck_assert_str_eq(text, "\xc3\xa9\xc3\xa9\xc3\xa9");
+    ck_assert_int_eq(pier_read_text(c, text, sizeof text), 3);
+    ck_assert_str_eq(text, "\xc3\xa9z");
     pier_close(c);
     close(other);
 }

@@ -516,6 +516,7 @@ static void verify_nothing(int rc)
 
 TEST(cancelling_anywhere_leaves_no_child)
 {
+    test_not_on_valgrind("it does not know pidfd_open(2)");
     at_every_point(&(struct scenario){ prepare_jobs, run_child, verify_nothing });
 }
 

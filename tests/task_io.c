@@ -5,7 +5,7 @@
  * other end of a descriptor is a thread with plain system calls.
  */
 #include "harness.h"
-#include "threads.h"
+#include "task_threads.h"
 
 #include "task/io.h"
 

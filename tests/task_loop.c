@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A Pier loop inside a foreign one: the descriptor says when there is something to step through. */
 #include "harness.h"
-#include "threads.h"
+#include "task_threads.h"
 
 #include <poll.h>
 #include <unistd.h>

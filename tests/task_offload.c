@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Work on other threads: results and words, the bound, cancellation, and who owns the argument. */
 #include "harness.h"
-#include "threads.h"
+#include "task_threads.h"
 
 enum { POOL = 16 }; /* THREADS_MAX of offload.c */
 
@@ -203,7 +203,7 @@ TEST(an_abandoned_job_that_runs_returns_at_once_and_frees_later)
 {
     struct gate g = { .inside = 0 };
     struct pier_scope s;
-    pier_scope_open(&s, pier_after(5 * PIER_MILLISECOND));
+    pier_scope_open(&s, pier_after(100 * PIER_MILLISECOND));
     int rc = pier_offload_abandon(pass_gate, &g, on_abandoned);
     pier_scope_join(&s);
     ck_assert_int_eq(rc, -ETIMEDOUT);

@@ -2,7 +2,7 @@
 /* Scopes: joins, failures, cancellation and deadlines, in loops and on plain threads. */
 #include "child.h"
 #include "harness.h"
-#include "threads.h"
+#include "task_threads.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -429,7 +429,7 @@ TEST(a_deadline_reaches_the_tasks_of_the_scope)
 {
     int slept = 0;
     struct pier_scope s;
-    pier_scope_open(&s, pier_after(5 * PIER_MILLISECOND));
+    pier_scope_open(&s, pier_after(100 * PIER_MILLISECOND));
     pier_spawn(&s, sleep_long, &slept);
     ck_assert_int_eq(pier_scope_join(&s), -ETIMEDOUT);
     ck_assert_int_eq(slept, -ETIMEDOUT);
@@ -457,7 +457,7 @@ TEST(a_long_computation_sees_its_deadline)
 {
     int64_t rounds = 0;
     struct pier_scope s;
-    pier_scope_open(&s, pier_after(5 * PIER_MILLISECOND));
+    pier_scope_open(&s, pier_after(100 * PIER_MILLISECOND));
     pier_spawn(&s, compute_until_cancelled, &rounds);
     ck_assert_int_eq(pier_scope_join(&s), -ETIMEDOUT);
     ck_assert_int_gt(rounds, 0);
@@ -522,7 +522,7 @@ TEST(a_shield_has_a_bound_of_its_own)
     struct pier_scope s, shield;
     pier_scope_open(&s, 0);
     pier_scope_cancel(&s);
-    pier_shield(&shield, pier_after(5 * PIER_MILLISECOND));
+    pier_shield(&shield, pier_after(100 * PIER_MILLISECOND));
     ck_assert_int_eq(pier_sleep(PIER_HOUR), -ETIMEDOUT);
     ck_assert_int_eq(pier_scope_join(&shield), 0);
     ck_assert_int_eq(pier_scope_join(&s), 0);

@@ -135,6 +135,7 @@ TEST(the_stack_given_back_last_is_the_next_one)
 
 TEST(fini_gives_the_address_space_back)
 {
+    test_not_on_valgrind("it takes a question about an unmapped page for an access");
     struct pi_stacks all = { 0 };
     char *page = (char *)((uintptr_t)(top_of(&all) - 1) & ~(uintptr_t)4095);
     for (int i = 0; i < 100; i++)
@@ -204,6 +205,7 @@ static void exhaust_mappings(void)
 
 TEST_WITHIN(60, mprotect_guards_end_in_a_clear_error)
 {
+    test_not_on_valgrind("it cannot keep so many mappings");
     if (HAVE_ASAN || HAVE_TSAN)
         test_skip("a sanitizer needs mappings of its own");
     FILE *f = fopen("/proc/sys/vm/max_map_count", "r");

@@ -2,7 +2,7 @@
 /* Mutex, event and semaphore: in one loop, across loops and threads, and when waits are cancelled.
  */
 #include "harness.h"
-#include "threads.h"
+#include "task_threads.h"
 
 static const int flag_sets[] = { 0, PIER_LOCAL };
 
@@ -873,6 +873,31 @@ TEST(a_cancellation_ends_a_wait_whenever_it_comes)
         ck_assert_int_eq(with_loop ? in_a_loop(be_struck, &x) : be_struck(&x), 0);
         thread_end(id);
     }
+}
+
+static void *cancel_remote(void *arg)
+{
+    pier_scope_cancel_remote(arg);
+    return NULL;
+}
+
+/* The message has come, but the loop has not looked: the spin before the sleep finds it. */
+static int wait_with_mail(void *arg)
+{
+    for (enum kind kind = MUTEX; kind <= EVENT; kind++) {
+        struct wait w = { .kind = kind };
+        ck_assert_int_eq(pier_mutex_trylock(&w.m), 0);
+        pier_scope_open(&w.scope, 0);
+        thread_end(thread_start(cancel_remote, &w.scope));
+        ck_assert_int_eq(do_wait(&w), -ECANCELED);
+        ck_assert_int_eq(pier_scope_join(&w.scope), 0);
+    }
+    return 0;
+}
+
+TEST(a_cancellation_in_the_inbox_ends_the_wait)
+{
+    ck_assert_int_eq(in_a_loop(wait_with_mail, NULL), 0);
 }
 
 HARNESS_MAIN("task_sync")

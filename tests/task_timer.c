@@ -2,7 +2,7 @@
 /* The heap of timers against a plain array, and the lazy timers of waits. */
 #include "harness.h"
 
-#include "threads.h"
+#include "task_threads.h"
 
 /* ---- the heap ---- */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Looking at running loops: the dump names tasks and their waits, the watchdog who holds a loop. */
 #include "harness.h"
-#include "threads.h"
+#include "task_threads.h"
 
 #include "task/io.h"
 

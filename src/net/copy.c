@@ -20,8 +20,8 @@ enum {
     BUFFER = 64 * 1024,
     SMALL_BUFFER = 2048,      /* on the stack, for what lay in the look-ahead */
     PIPE_DEFAULT = 64 * 1024, /* pipe(7) */
-    PIPE_LARGE = 256 * 1024, /* a relay of 1 MiB messages costs 20 % less CPU than with the default,
-                                and as much again with 1 MiB */
+    PIPE_LARGE = 256 * 1024,  /* 1 MiB relayed there and back: 0.73 ms of CPU with the default,
+                                 0.58 with this, 0.69 with 1 MiB */
     BULK = 16 * 1024, /* a chunk that says so: 16 packets of an Ethernet fill a default pipe */
     CANNOT_SPLICE = 1
 };

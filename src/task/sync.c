@@ -104,12 +104,8 @@ static void spin_for_mail(struct pi_task *self)
 int pi_wake_await(struct pi_wake *wake, int64_t own_deadline_ns, const char *what, int flags)
 {
     struct pi_task *self = wake->task;
-    if (!(flags & PIER_LOCAL)) {
+    if (!(flags & PIER_LOCAL))
         spin_for_mail(self);
-        int rc = wake->delivered ? 0 : pi_cancel_check(self); /* that may have been the mail */
-        if (rc < 0)
-            return rc;
-    }
     while (!wake->delivered) {
         self->waits_for = what;
         int rc = pi_park(self, pi_deadline(self, own_deadline_ns), true);

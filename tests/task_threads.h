@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * threads: what tests of the runtime do with other threads, without sleeping to get the order
+ * task_threads: what tests of the runtime do with other threads, without sleeping to get the order
  * right.
  */
-#ifndef PIER_TESTS_THREADS_H
-#define PIER_TESTS_THREADS_H
+#ifndef PIER_TESTS_TASK_THREADS_H
+#define PIER_TESTS_TASK_THREADS_H
 
 #include "task/task.h"
 

@@ -1,0 +1,1335 @@
+/* SPDX-License-Identifier: MIT */
+/* backends: epoll */
+/*
+ * net_server: listening, serving by tasks and by threads, limits, and the ways to stop. Clients are
+ * plain sockets.
+ */
+#include "serving.h"
+
+#include "child.h"
+
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+#define LOCAL "tcp://127.0.0.1:0"
+
+#define EACH_MODEL(name)                                                \
+    static void name##_body(struct pier_serve_opts opts);               \
+    TEST(name##_with_one_worker)                                        \
+    {                                                                   \
+        name##_body((struct pier_serve_opts){ .workers = 1 });          \
+    }                                                                   \
+    TEST(name##_with_two_workers)                                       \
+    {                                                                   \
+        name##_body((struct pier_serve_opts){ .workers = 2 });          \
+    }                                                                   \
+    TEST(name##_with_threads)                                           \
+    {                                                                   \
+        name##_body((struct pier_serve_opts){ .model = PIER_THREADS }); \
+    }                                                                   \
+    static void name##_body(struct pier_serve_opts opts)
+
+/* The library's call, put in its place: fails on threads other than that one. */
+static _Atomic bool epolls_are_rare;
+static pthread_t epolls_for;
+
+int epoll_create1(int flags)
+{
+    if (epolls_are_rare && !pthread_equal(pthread_self(), epolls_for)) {
+        errno = EMFILE;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_create1, flags);
+}
+
+/* ---- serving ---- */
+
+EACH_MODEL(server_echoes_to_many_at_once)
+{
+    enum { CLIENTS = 24, LEN = 100000 };
+    struct serving sv;
+    int fds[CLIENTS];
+    char *bytes = make_pattern(LEN, 3), *got = malloc(LEN);
+    serve(&sv, &opts, LOCAL, echo, NULL);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = client(sv.server);
+        expect_echo(fds[i], "hello");
+    }
+    ck_assert_int_eq(pier_server_conns(sv.server), CLIENTS);
+    for (int i = 0; i < CLIENTS; i++) {
+        for (size_t at = 0; at < LEN; at += 20000) {
+            send_all(fds[i], bytes + at, 20000);
+            ck_assert_uint_eq(recv_all(fds[i], got + at, 20000), 20000);
+        }
+        ck_assert_int_eq(memcmp(got, bytes, LEN), 0);
+        shutdown(fds[i], SHUT_WR);
+        ck_assert_int_eq(recv(fds[i], got, 1, 0), 0);
+        close(fds[i]);
+    }
+    ck_assert_int_eq(end_serving(&sv), 0);
+    free(bytes);
+    free(got);
+}
+
+EACH_MODEL(server_serves_no_more_than_max_conns_at_once_and_all_in_the_end)
+{
+    enum { MAX = 5, CLIENTS = 17 };
+    struct serving sv;
+    struct gate g = { 0 };
+    int fds[CLIENTS];
+    char byte;
+    opts.max_conns = MAX;
+    serve(&sv, &opts, LOCAL, wait_at_gate, &g);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(sv.server);
+    AWAIT(g.inside > MAX || (g.inside == MAX && said("connection limit reached")));
+    ck_assert_int_eq(g.inside, MAX);
+    pier_event_set(&g.open);
+    for (int i = 0; i < CLIENTS; i++) {
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 0);
+        close(fds[i]);
+    }
+    ck_assert_int_eq(g.peak, MAX);
+    AWAIT(g.served == CLIENTS);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+/* ---- hand-over ---- */
+
+struct census {
+    struct pier_server *server;
+    struct pier_event leave;
+    int wanted, workers, loads[8];
+    _Atomic int present;
+    _Atomic bool taken;
+};
+
+/* The last one to come looks how many each worker has. */
+static int be_counted(struct pier_conn *c, void *arg)
+{
+    struct census *all = arg;
+    if (atomic_fetch_add(&all->present, 1) + 1 == all->wanted) {
+        all->workers = all->server->worker_count;
+        for (int i = 0; i < all->workers; i++)
+            all->loads[i] = atomic_load(&all->server->workers[i].load);
+        all->taken = true;
+    }
+    return pier_event_wait(&all->leave);
+}
+
+TEST(server_shares_connections_evenly_among_workers)
+{
+    enum { CLIENTS = 400, WORKERS = 4 };
+    struct serving sv;
+    int fds[CLIENTS], before = count_fds();
+    struct census all = { .wanted = CLIENTS };
+    all.server = new_server(&(struct pier_serve_opts){ .workers = WORKERS }, LOCAL, be_counted,
+                            &all);
+    serve_with(&sv, all.server);
+    sv.fds = before;
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(sv.server);
+    AWAIT(all.taken);
+    ck_assert_int_eq(all.workers, WORKERS);
+    for (int i = 0, mean = CLIENTS / WORKERS; i < WORKERS; i++)
+        ck_assert_msg(abs(all.loads[i] - mean) <= mean / 4, "worker %d has %d of %d", i,
+                      all.loads[i], CLIENTS);
+    pier_event_set(&all.leave);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+/* ---- handlers' ends ---- */
+
+static int fail_with_words(struct pier_conn *c, void *arg)
+{
+    return pier_error_set(*(int *)arg, "reading the %s", "tea leaves");
+}
+
+EACH_MODEL(server_logs_a_handlers_failure_with_its_words)
+{
+    struct serving sv;
+    char byte;
+    int code = -EILSEQ;
+    serve(&sv, &opts, LOCAL, fail_with_words, &code);
+    int fd = client(sv.server);
+    ck_assert_int_eq(recv(fd, &byte, 1, 0), 0);
+    AWAIT(said("connection failed") == 1);
+    ck_assert_int_eq(said("error=reading the tea leaves: "), 1);
+    ck_assert_int_eq(said("endpoint=" LOCAL), 1);
+    ck_assert_int_eq(said("peer=127.0.0.1:"), 1);
+    close(fd);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+EACH_MODEL(server_says_nothing_of_what_peers_do_every_day)
+{
+    struct serving sv;
+    char byte;
+    int code = -ECONNRESET;
+    serve(&sv, &opts, LOCAL, fail_with_words, &code);
+    int fd = client(sv.server);
+    ck_assert_int_eq(recv(fd, &byte, 1, 0), 0);
+    close(fd);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert_int_eq(said("connection failed"), 0);
+}
+
+static int reply_without_reading_all(struct pier_conn *c, void *arg)
+{
+    char byte;
+    pier_read(c, &byte, 1);
+    pier_puts(c, "enough");
+    return 0;
+}
+
+/* The kernel would send a reset, which may overtake the reply. */
+EACH_MODEL(server_delivers_the_reply_although_input_is_left)
+{
+    struct serving sv;
+    char got[16] = "", *bytes = make_pattern(300000, 0);
+    serve(&sv, &opts, LOCAL, reply_without_reading_all, NULL);
+    int fd = client(sv.server);
+    send_all(fd, bytes, 300000);
+    shutdown(fd, SHUT_WR);
+    ck_assert_int_eq(read_to_end(fd, got, sizeof got), 6);
+    ck_assert_str_eq(got, "enough");
+    close(fd);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    free(bytes);
+}
+
+static int read_once(struct pier_conn *c, void *result)
+{
+    char byte;
+    *(_Atomic int *)result = (int)pier_read(c, &byte, 1);
+    return 0;
+}
+
+EACH_MODEL(server_sets_the_read_time_out)
+{
+    struct serving sv;
+    char byte;
+    _Atomic int result = 1;
+    opts.read_timeout_ms = 30;
+    serve(&sv, &opts, LOCAL, read_once, (void *)&result);
+    int fd = client(sv.server);
+    ck_assert_int_eq(recv(fd, &byte, 1, 0), 0);
+    ck_assert_int_eq(result, -ETIMEDOUT);
+    close(fd);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+/* ---- what may be lacking ---- */
+
+static int run_server(void *s)
+{
+    return pier_server_run(s);
+}
+
+static int greet(struct pier_conn *c, void *count)
+{
+    atomic_fetch_add((_Atomic int *)count, 1);
+    pier_puts(c, "hi");
+    return 0;
+}
+
+static void expect_hi(int fd)
+{
+    char got[8] = "";
+    ck_assert_int_eq(read_to_end(fd, got, sizeof got), 2);
+    ck_assert_str_eq(got, "hi");
+    close(fd);
+}
+
+/* Tasks' stacks come by the slab, so the first ones of these get one. */
+static void expect_waiting_without_memory(struct pier_serve_opts opts)
+{
+    enum { CLIENTS = 12 };
+    struct pier_scope scope;
+    int fds[CLIENTS];
+    _Atomic int served = 0;
+    struct pier_server *s = new_server(&opts, LOCAL, greet, (void *)&served);
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
+    pier_yield();
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(s);
+    pi_alloc_fail(1);
+    AWAIT(said("accept failed, trying again"));
+    ck_assert_int_eq(said("error=not enough memory") + said("error=cannot allocate memory"), 1);
+    pi_alloc_fail(0);
+    AWAIT(served == CLIENTS);
+    for (int i = 0; i < CLIENTS; i++)
+        expect_hi(fds[i]);
+    pier_server_stop_remote(s);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    pier_server_free(s);
+}
+
+TEST(server_without_memory_for_a_task_lets_connections_wait)
+{
+    expect_waiting_without_memory((struct pier_serve_opts){ 0 });
+}
+
+TEST(server_without_memory_for_a_thread_lets_connections_wait)
+{
+    expect_waiting_without_memory((struct pier_serve_opts){ .model = PIER_THREADS });
+}
+
+static void limit_fds(rlim_t count, struct rlimit *before)
+{
+    getrlimit(RLIMIT_NOFILE, before);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ count, before->rlim_max }), 0);
+}
+
+static void expect_waiting_without_descriptors(struct pier_serve_opts opts)
+{
+    struct pier_scope scope;
+    struct rlimit limit;
+    _Atomic int served = 0;
+    struct pier_server *s = new_server(&opts, LOCAL, greet, (void *)&served);
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
+    pier_yield();
+    int fds[2] = { client(s), client(s) };
+    limit_fds(3, &limit);
+    AWAIT(said("accept failed, trying again"));
+    ck_assert_int_eq(served, 0);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    AWAIT(served == 2);
+    expect_hi(fds[0]);
+    expect_hi(fds[1]);
+    pier_server_stop_remote(s);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    pier_server_free(s);
+}
+
+TEST(server_without_descriptors_lets_connections_of_tasks_wait)
+{
+    expect_waiting_without_descriptors((struct pier_serve_opts){ 0 });
+}
+
+TEST(server_without_descriptors_lets_connections_of_threads_wait)
+{
+    expect_waiting_without_descriptors((struct pier_serve_opts){ .model = PIER_THREADS });
+}
+
+/* Its own wait says so, for which there is no other sign outside. */
+static bool waits_for_room(const struct pier_server *s)
+{
+    const char *what = s->workers[0].root->waits_for;
+    return what && strcmp(what, "room for the backlog") == 0;
+}
+
+static void expect_drained_without_descriptors(struct pier_serve_opts opts)
+{
+    struct pier_scope scope;
+    struct rlimit limit;
+    _Atomic int served = 0;
+    struct pier_server *s = new_server(&opts, LOCAL, greet, (void *)&served);
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
+    AWAIT(s->workers && s->workers[0].thread);
+    int fds[3] = { client(s), client(s), client(s) };
+    pier_server_stop_remote(s);
+    limit_fds(3, &limit);
+    AWAIT(waits_for_room(s));
+    setrlimit(RLIMIT_NOFILE, &limit);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    ck_assert_int_eq(served, 3);
+    for (int i = 0; i < 3; i++)
+        expect_hi(fds[i]);
+    pier_server_free(s);
+}
+
+TEST(server_of_tasks_that_lacks_descriptors_while_it_stops_serves_the_backlog)
+{
+    expect_drained_without_descriptors((struct pier_serve_opts){ 0 });
+}
+
+TEST(server_of_threads_that_lacks_descriptors_while_it_stops_serves_the_backlog)
+{
+    expect_drained_without_descriptors((struct pier_serve_opts){ .model = PIER_THREADS });
+}
+
+static void *run_with_the_only_epoll(void *arg)
+{
+    epolls_for = pthread_self();
+    epolls_are_rare = true;
+    return serving_main(arg);
+}
+
+TEST(server_goes_on_without_a_worker_that_failed_and_closes_its_listeners)
+{
+    int before = count_fds();
+    struct gate g = { 0 };
+    struct serving sv = { .fds = before };
+    sv.server = new_server(&(struct pier_serve_opts){ .workers = 3 }, LOCAL, wait_at_gate, &g);
+    ck_assert_int_eq(pthread_create(&sv.thread, NULL, run_with_the_only_epoll, &sv), 0);
+    AWAIT(said("a worker ended") == 2);
+    int fd = client(sv.server);
+    AWAIT(g.inside == 1);
+    pier_server_stop_remote(sv.server);
+    AWAIT(is_refused(&sv.server->listeners[0].addr)); /* while a handler is still busy */
+    ck_assert_int_eq(g.served, 0);
+    pier_event_set(&g.open);
+    close(fd);
+    ck_assert_int_eq(finish_serving(&sv), 0);
+}
+
+/* ---- stopping ---- */
+
+EACH_MODEL(server_stopped_before_its_run_returns_at_once)
+{
+    struct serving sv;
+    int before = count_fds();
+    struct pier_server *s = new_server(&opts, LOCAL, echo, NULL);
+    pier_server_stop_remote(s);
+    serve_with(&sv, s);
+    sv.fds = before;
+    AWAIT(sv.ended);
+    ck_assert(is_refused(&s->listeners[0].addr));
+    ck_assert_int_eq(finish_serving(&sv), 0);
+}
+
+EACH_MODEL(server_ends_reads_of_idle_connections_at_a_stop)
+{
+    enum { CLIENTS = 10 };
+    struct serving sv;
+    int fds[CLIENTS];
+    char byte;
+    serve(&sv, &opts, LOCAL, echo, NULL);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = client(sv.server);
+        expect_echo(fds[i], "hello");
+    }
+    int64_t begin = pier_now();
+    pier_server_stop_remote(sv.server);
+    for (int i = 0; i < CLIENTS; i++) {
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 0);
+        close(fds[i]);
+    }
+    ck_assert_int_eq(finish_serving(&sv), 0);
+    ck_assert_int_lt(ms_since(begin), 5000); /* half of the grace */
+}
+
+static int stop_it(struct pier_conn *c, void *server)
+{
+    pier_server_stop_remote(*(struct pier_server **)server);
+    return pier_puts(c, "bye") == 3 ? 0 : -EIO;
+}
+
+EACH_MODEL(server_may_be_stopped_by_a_handler)
+{
+    struct serving sv;
+    struct pier_server *s = NULL;
+    char got[8] = "";
+    int before = count_fds();
+    s = new_server(&opts, LOCAL, stop_it, &s);
+    serve_with(&sv, s);
+    sv.fds = before;
+    int fd = client(s);
+    ck_assert_int_eq(read_to_end(fd, got, sizeof got), 3);
+    ck_assert_str_eq(got, "bye");
+    close(fd);
+    ck_assert_int_eq(finish_serving(&sv), 0);
+}
+
+static int greet_and_work(struct pier_conn *c, void *count)
+{
+    atomic_fetch_add((_Atomic int *)count, 1);
+    pier_puts(c, "hi");
+    return pier_sleep(20 * PIER_MILLISECOND);
+}
+
+EACH_MODEL(server_at_its_limit_serves_the_backlog_at_a_stop)
+{
+    enum { CLIENTS = 10 };
+    struct serving sv;
+    int fds[CLIENTS];
+    _Atomic int served = 0;
+    opts.max_conns = 1;
+    serve(&sv, &opts, LOCAL, greet_and_work, (void *)&served);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(sv.server);
+    AWAIT(said("connection limit reached"));
+    pier_server_stop_remote(sv.server);
+    for (int i = 0; i < CLIENTS; i++)
+        expect_hi(fds[i]);
+    ck_assert_int_eq(finish_serving(&sv), 0);
+    ck_assert_int_eq(served, CLIENTS);
+}
+
+/* As one that is idle for ever holds its place. */
+EACH_MODEL(server_at_its_limit_makes_room_for_the_backlog_by_ending_idle_reads)
+{
+    enum { CLIENTS = 6 };
+    struct serving sv;
+    int fds[CLIENTS];
+    char byte;
+    opts.max_conns = 2;
+    opts.grace_ms = PIER_NO_TIMEOUT;
+    serve(&sv, &opts, LOCAL, echo, NULL);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = client(sv.server);
+        send_all(fds[i], "x", 1);
+    }
+    AWAIT(said("connection limit reached"));
+    pier_server_stop_remote(sv.server);
+    for (int i = 0; i < CLIENTS; i++) {
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 1);
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 0);
+        close(fds[i]);
+    }
+    ck_assert_int_eq(finish_serving(&sv), 0);
+}
+
+static void flood(int fd, void *arg)
+{
+    static const char zeros[65536];
+    while (send(fd, zeros, sizeof zeros, MSG_NOSIGNAL) > 0)
+        ;
+}
+
+static int read_all(struct pier_conn *c, void *begun)
+{
+    char buf[64];
+    ssize_t n;
+    while ((n = pier_read(c, buf, sizeof buf)) > 0)
+        *(_Atomic bool *)begun = true;
+    return (int)n;
+}
+
+EACH_MODEL(server_stops_while_a_peer_keeps_sending)
+{
+    struct serving sv;
+    struct peer p;
+    _Atomic bool begun = false;
+    opts.grace_ms = 100;
+    serve(&sv, &opts, LOCAL, read_all, (void *)&begun);
+    start_peer(&p, client(sv.server), flood, NULL);
+    AWAIT(begun);
+    int64_t begin = pier_now();
+    pier_server_stop_remote(sv.server);
+    AWAIT(sv.ended);
+    ck_assert_int_lt(ms_since(begin), 10000);
+    end_peer(&p);
+    ck_assert_int_eq(finish_serving(&sv), 0);
+}
+
+EACH_MODEL(server_cancels_handlers_when_the_grace_is_over)
+{
+    struct serving sv;
+    struct gate g = { 0 };
+    opts.grace_ms = 50;
+    serve(&sv, &opts, LOCAL, wait_at_gate, &g);
+    int fds[3] = { client(sv.server), client(sv.server), client(sv.server) };
+    AWAIT(g.inside == 3);
+    int64_t begin = pier_now();
+    pier_server_stop_remote(sv.server);
+    AWAIT(sv.ended);
+    ck_assert_int_ge(ms_since(begin), 50);
+    ck_assert_int_eq(g.served, 3);
+    ck_assert_int_eq(g.last_rc, -ECANCELED);
+    for (int i = 0; i < 3; i++)
+        close(fds[i]);
+    ck_assert_int_eq(finish_serving(&sv), 0);
+}
+
+EACH_MODEL(server_that_is_cancelled_cancels_every_handler_at_once)
+{
+    enum { CLIENTS = 8 };
+    struct serving sv;
+    struct gate g = { 0 };
+    int fds[CLIENTS];
+    opts.grace_ms = PIER_NO_TIMEOUT;
+    serve(&sv, &opts, LOCAL, wait_at_gate, &g);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(sv.server);
+    AWAIT(g.inside == CLIENTS);
+    pier_scope_cancel_remote(&sv.scope);
+    AWAIT(sv.ended);
+    ck_assert_int_eq(g.served, CLIENTS);
+    ck_assert_int_eq(g.last_rc, -ECANCELED);
+    for (int i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    ck_assert_int_eq(finish_serving(&sv), -ECANCELED);
+    ck_assert_str_eq(sv.words, "serve: cancelled");
+}
+
+EACH_MODEL(server_that_is_cancelled_during_its_grace_cancels_every_handler)
+{
+    enum { CLIENTS = 8 };
+    struct serving sv;
+    struct gate g = { 0 };
+    int fds[CLIENTS];
+    opts.grace_ms = PIER_NO_TIMEOUT;
+    serve(&sv, &opts, LOCAL, wait_at_gate, &g);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(sv.server);
+    AWAIT(g.inside == CLIENTS);
+    pier_server_stop_remote(sv.server);
+    AWAIT(is_refused(&sv.server->listeners[0].addr));
+    ck_assert_int_eq(g.served, 0);
+    pier_scope_cancel_remote(&sv.scope);
+    for (int i = 0; i < CLIENTS; i++) {
+        char byte;
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 0);
+        close(fds[i]);
+    }
+    finish_serving(&sv);
+    ck_assert_int_eq(g.last_rc, -ECANCELED);
+}
+
+struct inner_run {
+    struct pier_server *server;
+    struct pier_scope scope;
+    int rc;
+};
+
+static int run_in_a_scope(void *arg)
+{
+    struct inner_run *r = arg;
+    pier_scope_open(&r->scope, 0);
+    r->rc = pier_server_run(r->server);
+    return pier_scope_join(&r->scope);
+}
+
+/* What it accepts while it ends is cancelled, too. */
+EACH_MODEL(server_that_is_cancelled_with_a_backlog_ends_at_once)
+{
+    struct gate g = { 0 };
+    struct pier_scope scope;
+    opts.grace_ms = PIER_NO_TIMEOUT;
+    struct inner_run r = { .server = new_server(&opts, LOCAL, wait_at_gate, &g) };
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, run_in_a_scope, &r), 0);
+    AWAIT(r.server->workers && r.server->workers[0].thread);
+    int fds[2] = { client(r.server), client(r.server) };
+    pier_scope_cancel(&r.scope);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    ck_assert_int_eq(r.rc, -ECANCELED);
+    ck_assert_int_eq(g.inside, 0);
+    pier_server_free(r.server);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+/* ---- a worker that is busy ---- */
+
+struct hog {
+    struct serving sv;
+    _Atomic bool busy, released;
+};
+
+/* The runner's first one computes; those of the other worker greet and read. */
+static int compute_on_the_runner(struct pier_conn *c, void *arg)
+{
+    struct hog *h = arg;
+    char byte;
+    if (pthread_equal(pthread_self(), h->sv.thread)) {
+        h->busy = true;
+        while (!h->released)
+            sched_yield();
+        return 0;
+    }
+    pier_puts(c, "w");
+    return pier_read(c, &byte, 1) == 0 ? 0 : -EIO;
+}
+
+TEST(server_stops_its_other_workers_while_one_is_busy)
+{
+    static struct hog h;
+    enum { CLIENTS = 12 };
+    int fds[CLIENTS], count = 0, greeted = -1;
+    char byte;
+    serve(&h.sv, &(struct pier_serve_opts){ .workers = 2 }, LOCAL, compute_on_the_runner, &h);
+    while (!h.busy || greeted < 0) {
+        ck_assert_int_lt(count, CLIENTS);
+        int fd = fds[count++] = client(h.sv.server);
+        bool was_busy = h.busy;
+        AWAIT(is_readable(fd) || (h.busy && !was_busy));
+        if (is_readable(fd))
+            greeted = fd;
+    }
+    pier_server_stop_remote(h.sv.server);
+    ck_assert_int_eq(recv(greeted, &byte, 1, 0), 1);
+    ck_assert_int_eq(recv(greeted, &byte, 1, 0), 0);
+    ck_assert(!h.sv.ended);
+    h.released = true;
+    for (int i = 0; i < count; i++)
+        close(fds[i]);
+    ck_assert_int_eq(finish_serving(&h.sv), 0);
+}
+
+/* ---- a stop between a thread's last look and its sleep ---- */
+
+static struct {
+    struct pier_server *server;
+    const struct pi_sys *real;
+    int calls, at;
+    _Atomic int result;
+} race;
+
+static int64_t stop_at_this_look(void)
+{
+    if (++race.calls == race.at) {
+        pier_server_stop_remote(race.server);
+        while (!pi_thread_has_mail(pi_task_self()->thread))
+            sched_yield();
+    }
+    return race.real->clock_ns();
+}
+
+static int read_and_stop(struct pier_conn *c, void *arg)
+{
+    static PI_THREAD_LOCAL struct pi_sys mine;
+    char byte;
+    race.real = pi_sys;
+    race.calls = 0;
+    mine = *pi_sys;
+    mine.clock_ns = stop_at_this_look;
+    pi_sys = &mine;
+    race.result = (int)pier_read(c, &byte, 1);
+    pi_sys = race.real;
+    return 0;
+}
+
+TEST(server_stop_is_not_slept_through_by_a_thread_that_begins_to_read)
+{
+    for (race.at = 1; race.at <= 3; race.at++) { /* a read looks at the clock so often */
+        struct serving sv;
+        int before = count_fds();
+        race.result = 1;
+        race.server = new_server(&(struct pier_serve_opts){ .model = PIER_THREADS }, LOCAL,
+                                 read_and_stop, NULL);
+        serve_with(&sv, race.server);
+        sv.fds = before;
+        int fd = client(race.server);
+        AWAIT(sv.ended);
+        ck_assert_int_eq(race.result, 0); /* not -ECANCELED, after the grace */
+        close(fd);
+        ck_assert_int_eq(finish_serving(&sv), 0);
+    }
+}
+
+/* ---- signals ---- */
+
+struct signaller {
+    pthread_t thread;
+    const struct pier_server *server;
+    int first, second;
+};
+
+/* Once it serves: the first signal, which leaves it serving if there is a second. */
+static void *send_signals(void *arg)
+{
+    struct signaller *by = arg;
+    char byte;
+    int fd = client(by->server);
+    expect_echo(fd, "a");
+    kill(getpid(), by->first);
+    if (by->second) {
+        expect_echo(fd, "b");
+        kill(getpid(), by->second);
+    }
+    ck_assert_int_eq(recv(fd, &byte, 1, 0), 0);
+    close(fd);
+    return NULL;
+}
+
+/* A test's process runs it on its main thread. */
+static void run_signalled(struct pier_server *s, int first, int second)
+{
+    struct signaller by = { .server = s, .first = first, .second = second };
+    ck_assert_int_eq(pthread_create(&by.thread, NULL, send_signals, &by), 0);
+    ck_assert_int_eq(pier_server_run(s), 0);
+    pthread_join(by.thread, NULL);
+    pier_server_free(s);
+}
+
+static _Atomic int signals_seen;
+
+static void count_signal(int number)
+{
+    signals_seen++;
+}
+
+EACH_MODEL(server_stops_by_sigint_and_sigterm_and_gives_their_handlers_back)
+{
+    int numbers[] = { SIGINT, SIGTERM };
+    for (int i = 0; i < 2; i++) {
+        struct sigaction after;
+        signal(numbers[i], count_signal);
+        run_signalled(new_server(&opts, LOCAL, echo, NULL), numbers[i], 0);
+        sigaction(numbers[i], NULL, &after);
+        ck_assert(after.sa_handler == count_signal);
+    }
+    ck_assert_int_eq(signals_seen, 0);
+}
+
+EACH_MODEL(server_leaves_an_ignored_signal_ignored)
+{
+    struct sigaction after;
+    signal(SIGINT, SIG_IGN);
+    run_signalled(new_server(&opts, LOCAL, echo, NULL), SIGINT, SIGTERM);
+    sigaction(SIGINT, NULL, &after);
+    ck_assert(after.sa_handler == SIG_IGN);
+}
+
+static struct pier_server *server_of_signal;
+
+static void stop_by_signal(int number)
+{
+    signals_seen++;
+    pier_server_stop_remote(server_of_signal);
+}
+
+EACH_MODEL(server_leaves_signals_alone_if_told_and_may_be_stopped_by_their_handler)
+{
+    opts.no_signals = true;
+    signal(SIGINT, count_signal);
+    signal(SIGTERM, stop_by_signal);
+    server_of_signal = new_server(&opts, LOCAL, echo, NULL);
+    run_signalled(server_of_signal, SIGINT, SIGTERM);
+    ck_assert_int_eq(signals_seen, 2);
+}
+
+/* ---- where it runs ---- */
+
+TEST(server_runs_twice_in_one_loop_beside_other_tasks)
+{
+    struct pier_scope scope;
+    struct pier_server *s[2];
+    int fds[2], before = count_fds();
+    char got[4];
+    pier_scope_open(&scope, 0);
+    for (int i = 0; i < 2; i++) {
+        s[i] = new_server(NULL, LOCAL, echo, NULL);
+        ck_assert_int_eq(pier_spawn(&scope, run_server, s[i]), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        fds[i] = client(s[i]);
+        send_all(fds[i], "hi", 2);
+        AWAIT(is_readable(fds[i]));
+        ck_assert_int_eq(s[i]->worker_count, 1);
+    }
+    pier_server_stop_remote(s[0]);
+    AWAIT(!s[0]->is_running);
+    ck_assert(is_refused(&s[0]->listeners[0].addr));
+    ck_assert_uint_eq(recv_all(fds[1], got, 2), 2);
+    send_all(fds[1], "hi", 2);
+    AWAIT(is_readable(fds[1]));
+    pier_server_stop_remote(s[1]);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    for (int i = 0; i < 2; i++) {
+        close(fds[i]);
+        pier_server_free(s[i]);
+    }
+    expect_fds(before);
+}
+
+static void *run_and_stop_often(void *unused)
+{
+    for (int i = 0; i < 300; i++) {
+        struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .workers = 1 });
+        ck_assert_int_eq(pier_server_add(s, LOCAL, echo, NULL), 0);
+        pier_server_stop_remote(s);
+        ck_assert_int_eq(pier_server_run(s), 0);
+        pier_server_free(s);
+    }
+    return unused;
+}
+
+TEST(server_may_start_and_stop_while_another_does)
+{
+    pthread_t threads[2];
+    int before = count_fds();
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, run_and_stop_often, NULL), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    expect_fds(before);
+}
+
+TEST(server_runs_once)
+{
+    struct serving sv;
+    serve(&sv, NULL, LOCAL, echo, NULL);
+    int fd = client(sv.server);
+    expect_echo(fd, "runs");
+    close(fd);
+    pier_server_stop_remote(sv.server);
+    AWAIT(sv.ended);
+    pthread_join(sv.thread, NULL);
+    ck_assert_int_eq(pier_server_run(sv.server), -EALREADY);
+    ck_assert_str_eq(pier_error(), "server: it has run already");
+    ck_assert_int_eq(pier_server_count(sv.server), 1); /* its URL is still known */
+    ck_assert_ptr_nonnull(pier_server_url(sv.server, 0));
+    pier_server_free(sv.server);
+}
+
+TEST(server_wakes_a_foreign_loop_for_all_that_waits_in_its_backlog)
+{
+    enum { CLIENTS = 100 };
+    struct pier_scope scope;
+    int fds[CLIENTS];
+    _Atomic int served = 0;
+    struct pier_server *s = new_server(NULL, LOCAL, greet, (void *)&served);
+    for (int i = 0; i < CLIENTS; i++)
+        fds[i] = client(s);
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
+    struct pollfd p = { pier_loop_fd(), POLLIN, 0 };
+    while (served < CLIENTS && poll(&p, 1, patience() * 1000) == 1)
+        pier_loop_step();
+    ck_assert_int_eq(served, CLIENTS);
+    pier_server_stop_remote(s);
+    ck_assert_int_eq(poll(&p, 1, patience() * 1000), 1);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    for (int i = 0; i < CLIENTS; i++)
+        expect_hi(fds[i]);
+    pier_server_free(s);
+}
+
+TEST(serve_returns_the_exit_code_of_a_time_out_when_its_scopes_deadline_passes)
+{
+    struct pier_scope scope;
+    int before = count_fds();
+    pier_log_set(keep_record, NULL);
+    pier_scope_open(&scope, pier_after(30 * PIER_MILLISECOND));
+    ck_assert_int_eq(pier_serve(LOCAL, echo, NULL, NULL), 6);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    ck_assert_int_eq(said("serve: timed out"), 1);
+    expect_fds(before);
+}
+
+TEST(serve_logs_why_it_cannot_listen)
+{
+    pier_log_set(keep_record, NULL);
+    ck_assert_int_eq(pier_serve("tcp://127.0.0.1:65536", echo, NULL, NULL), 2);
+    ck_assert_int_eq(pier_serve("unix:///nonexistent/socket", echo, NULL, NULL), 1);
+    ck_assert_int_eq(said("listen unix:///nonexistent/socket: no such file or directory"), 1);
+    ck_assert_int_eq(said("listening"), 0);
+}
+
+/* ---- listening ---- */
+
+static struct pier_server *empty_server(void)
+{
+    struct pier_server *s = pier_server_new(NULL);
+    ck_assert_ptr_nonnull(s);
+    return s;
+}
+
+/* The first failure of add or listen is what listen and run return, with its words. */
+static void expect_failure(struct pier_server *s, int code, const char *words)
+{
+    ck_assert_int_eq(pier_server_listen(s), code);
+    ck_assert_str_eq(pier_error(), words);
+    ck_assert_int_eq(pier_server_count(s), 0);
+    ck_assert_ptr_null(pier_server_url(s, 0));
+    pier_server_free(s);
+}
+
+TEST(server_names_the_url_that_it_cannot_understand)
+{
+    struct pier_server *s = empty_server();
+    ck_assert_int_eq(pier_server_add(s, "tcp://127.0.0.1:http", echo, NULL), PIER_EURL);
+    ck_assert_ptr_nonnull(strstr(pier_error(), "tcp://127.0.0.1:http"));
+    pier_server_free(s);
+    s = empty_server();
+    ck_assert_int_eq(pier_server_add(s, "udp://127.0.0.1:1", echo, NULL), PIER_EURL);
+    expect_failure(s, PIER_EURL, "listen udp://127.0.0.1:1: this scheme is not supported yet");
+}
+
+TEST(server_keeps_its_first_failure)
+{
+    struct pier_server *s = empty_server();
+    ck_assert_int_eq(pier_server_add(s, "udp://127.0.0.1:1", echo, NULL), PIER_EURL);
+    ck_assert_int_eq(pier_server_add(s, LOCAL, echo, NULL), 0);
+    ck_assert_int_eq(pier_server_add(s, "tls://127.0.0.1:2", echo, NULL), PIER_EURL);
+    pier_error_set(-EIO, "another");
+    ck_assert_int_eq(pier_server_run(s), PIER_EURL);
+    expect_failure(empty_server(), -EINVAL, "listen: the server has no endpoint");
+    pier_server_free(s);
+}
+
+TEST(server_refuses_models_that_are_still_to_come)
+{
+    struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .model = PIER_PREFORK });
+    ck_assert_int_eq(pier_server_add(s, LOCAL, echo, NULL), 0);
+    expect_failure(s, -EOPNOTSUPP, "listen: this model is not supported yet");
+}
+
+TEST(server_takes_no_endpoint_once_it_listens)
+{
+    struct pier_server *s = new_server(NULL, LOCAL, echo, NULL);
+    ck_assert_int_eq(pier_server_add(s, LOCAL, echo, NULL), -EISCONN);
+    ck_assert_int_eq(pier_server_add_inherited(s, echo, NULL), -EISCONN);
+    ck_assert_int_eq(pier_server_count(s), 1);
+    pier_server_free(s);
+}
+
+BOTH(server_that_is_null_answers_with_the_failure)
+{
+    pier_error_set(-ENOMEM, "server");
+    ck_assert_int_eq(pier_server_add(NULL, LOCAL, echo, NULL), -ENOMEM);
+    ck_assert_int_eq(pier_server_add_inherited(NULL, echo, NULL), -ENOMEM);
+    ck_assert_int_eq(pier_server_listen(NULL), -ENOMEM);
+    ck_assert_int_eq(pier_server_run(NULL), -ENOMEM);
+    ck_assert_int_eq(pier_server_count(NULL), 0);
+    ck_assert_int_eq(pier_server_conns(NULL), 0);
+    ck_assert_ptr_null(pier_server_url(NULL, 0));
+    pier_server_stop_remote(NULL);
+    pier_server_free(NULL);
+    ck_assert_int_eq(pier_error_code(), -ENOMEM);
+}
+
+TEST(server_url_has_the_real_port)
+{
+    char url[64];
+    struct pier_server *s = new_server(NULL, LOCAL, echo, NULL);
+    int port = pi_addr_port(&s->listeners[0].addr);
+    ck_assert_int_gt(port, 0);
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", port);
+    ck_assert_int_eq(pier_server_count(s), 1);
+    ck_assert_str_eq(pier_server_url(s, 0), url);
+    ck_assert_ptr_null(pier_server_url(s, 1));
+    ck_assert_ptr_null(pier_server_url(s, -1));
+    pier_server_free(s);
+}
+
+/* Each address that the machine has, with one port. */
+static void expect_one_port(const char *url)
+{
+    struct serving sv;
+    serve(&sv, &(struct pier_serve_opts){ .workers = 2 }, url, echo, NULL);
+    int count = pier_server_count(sv.server);
+    ck_assert_int_ge(count, 1);
+    for (int i = 0; i < count; i++) {
+        const struct pi_addr *addr = &sv.server->listeners[i].addr;
+        ck_assert_int_eq(pi_addr_port(addr), pi_addr_port(&sv.server->listeners[0].addr));
+        int fd = try_client(addr);
+        ck_assert_int_ge(fd, 0);
+        expect_echo(fd, "hello");
+        close(fd);
+    }
+    bool has_ipv6 = sv.server->listeners[0].addr.any.sa_family == AF_INET6;
+    ck_assert_int_eq(count, has_ipv6 ? 2 : 1);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+TEST(server_on_port_0_of_localhost_has_one_port)
+{
+    expect_one_port("tcp://localhost:0");
+}
+
+TEST(server_on_port_0_of_every_address_has_one_port)
+{
+    expect_one_port("tcp://:0");
+}
+
+TEST(server_listens_on_all_endpoints_or_none)
+{
+    char taken[PI_URL_TEXT_CAP], words[PI_URL_TEXT_CAP + 64], path[] = "/tmp/pier-XXXXXX";
+    char unix_url[64];
+    ck_assert_ptr_nonnull(mkdtemp(path));
+    snprintf(unix_url, sizeof unix_url, "unix://%s/s", path);
+    struct pier_server *other = new_server(NULL, LOCAL, echo, NULL), *s = empty_server();
+    snprintf(taken, sizeof taken, "%s", pier_server_url(other, 0));
+    int before = open_fds();
+    ck_assert_int_eq(pier_server_add(s, unix_url, echo, NULL), 0);
+    ck_assert_int_eq(pier_server_add(s, "tcp://localhost:0", echo, NULL), 0);
+    ck_assert_int_eq(pier_server_add(s, taken, echo, NULL), 0);
+    snprintf(words, sizeof words, "listen %s: address already in use", taken);
+    expect_failure(s, -EADDRINUSE, words);
+    ck_assert_int_eq(open_fds(), before);
+    ck_assert_int_eq(rmdir(path), 0); /* the socket is gone */
+    pier_server_free(other);
+}
+
+/* Whatever request fails, nothing is left and the next try succeeds. */
+TEST(server_without_memory_listens_on_nothing)
+{
+    int rc = -ENOMEM, before = count_fds();
+    for (long i = 1; rc < 0; i++) {
+        ck_assert_int_lt(i, 100);
+        pi_alloc_fail(i);
+        struct pier_server *s = pier_server_new(NULL);
+        rc = s ? pier_server_add(s, "tcp://localhost:0", echo, NULL) : pier_error_code();
+        if (rc == 0)
+            rc = pier_server_add(s, "unix://@pier-net-server-memory", echo, NULL);
+        int listened = pier_server_listen(s);
+        pi_alloc_fail(0);
+        ck_assert_int_eq(listened, rc < 0 ? rc : listened);
+        rc = listened;
+        ck_assert(rc == 0 || rc == -ENOMEM);
+        ck_assert(rc == 0 || open_fds() == before);
+        pier_server_free(s);
+        ck_assert_int_eq(open_fds(), before);
+    }
+}
+
+/* ---- Unix sockets ---- */
+
+struct folder {
+    char path[64], socket[80], url[96];
+};
+
+static void make_folder(struct folder *f)
+{
+    strcpy(f->path, "/tmp/pier-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(f->path));
+    snprintf(f->socket, sizeof f->socket, "%s/s", f->path);
+    snprintf(f->url, sizeof f->url, "unix://%s", f->socket);
+}
+
+/* As a server that was killed leaves it. */
+static void leave_socket_behind(const struct folder *f)
+{
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", f->socket);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&name, sizeof name), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    close(fd);
+}
+
+TEST(server_replaces_a_unix_path_that_nobody_serves_and_removes_its_own)
+{
+    struct serving sv;
+    struct folder f;
+    make_folder(&f);
+    leave_socket_behind(&f);
+    serve(&sv, NULL, f.url, echo, NULL);
+    ck_assert_str_eq(pier_server_url(sv.server, 0), f.url);
+    int fd = client(sv.server);
+    expect_echo(fd, "hello");
+    close(fd);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert_int_eq(rmdir(f.path), 0);
+}
+
+static void expect_in_use(const char *url)
+{
+    char words[PI_URL_TEXT_CAP + 64];
+    struct pier_server *s = empty_server();
+    snprintf(words, sizeof words, "listen %s: address already in use", url);
+    ck_assert_int_eq(pier_server_add(s, url, echo, NULL), 0);
+    expect_failure(s, -EADDRINUSE, words);
+}
+
+TEST(server_leaves_a_unix_path_that_is_served)
+{
+    struct serving sv;
+    struct folder f;
+    make_folder(&f);
+    serve(&sv, NULL, f.url, echo, NULL);
+    expect_in_use(f.url);
+    int fd = client(sv.server);
+    expect_echo(fd, "hello");
+    close(fd);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert_int_eq(rmdir(f.path), 0);
+}
+
+TEST(server_leaves_a_file_that_is_no_socket)
+{
+    struct folder f;
+    make_folder(&f);
+    int fd = open(f.socket, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    ck_assert_int_eq(write(fd, "precious", 8), 8);
+    close(fd);
+    expect_in_use(f.url);
+    ck_assert_int_eq(unlink(f.socket), 0);
+    ck_assert_int_eq(rmdir(f.path), 0);
+}
+
+TEST(server_serves_an_abstract_name)
+{
+    struct serving sv;
+    char url[64];
+    snprintf(url, sizeof url, "unix://@pier-net-server-%d", getpid());
+    serve(&sv, NULL, url, echo, NULL);
+    ck_assert_str_eq(pier_server_url(sv.server, 0), url);
+    expect_in_use(url);
+    int fd = client(sv.server);
+    expect_echo(fd, "hello");
+    close(fd);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+/* ---- in a process of its own ---- */
+
+#define CHECK(condition)                                                              \
+    do {                                                                              \
+        if (!(condition)) {                                                           \
+            fprintf(stderr, "line %d: %s: %s\n", __LINE__, #condition, pier_error()); \
+            _exit(1);                                                                 \
+        }                                                                             \
+    } while (0)
+
+static void expect_success(void (*fn)(void))
+{
+    struct child c;
+    child_run(&c, fn);
+    ck_assert_msg(c.status == 0, "status %x: %s", c.status, c.text);
+}
+
+/* Hands fd over, as sd_listen_fds(3) says. */
+static void inherit(int fd)
+{
+    char pid[16];
+    CHECK(dup2(fd, 3) == 3);
+    snprintf(pid, sizeof pid, "%d", getpid());
+    setenv("LISTEN_PID", pid, 1);
+    setenv("LISTEN_FDS", "1", 1);
+}
+
+static int bound_socket(int type, struct sockaddr_in *name)
+{
+    socklen_t len = sizeof *name;
+    *name = (struct sockaddr_in){ .sin_family = AF_INET };
+    name->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, type, 0);
+    CHECK(bind(fd, (struct sockaddr *)name, len) == 0);
+    CHECK(getsockname(fd, (struct sockaddr *)name, &len) == 0);
+    return fd;
+}
+
+static void inherit_datagrams(void)
+{
+    struct sockaddr_in name;
+    inherit(bound_socket(SOCK_DGRAM, &name));
+    struct pier_server *s = pier_server_new(NULL);
+    CHECK(pier_server_add_inherited(s, echo, NULL) == -EPROTOTYPE);
+    CHECK(strcmp(pier_error(), "inherited descriptor 3 is no listening stream socket") == 0);
+    CHECK(pier_server_run(s) == -EPROTOTYPE);
+    pier_server_free(s);
+}
+
+TEST(server_refuses_an_inherited_socket_of_datagrams)
+{
+    expect_success(inherit_datagrams);
+}
+
+static void inherit_unconnected(void)
+{
+    struct sockaddr_in name;
+    inherit(bound_socket(SOCK_STREAM, &name));
+    struct pier_server *s = pier_server_new(NULL);
+    CHECK(pier_server_add_inherited(s, echo, NULL) == -EPROTOTYPE);
+    pier_server_free(s);
+}
+
+TEST(server_refuses_an_inherited_socket_that_does_not_listen)
+{
+    expect_success(inherit_unconnected);
+}
+
+/* Without the checks' library, whose own descriptor 3 may have been. */
+static void *echo_and_stop(void *server)
+{
+    char byte = 'x';
+    const struct pi_addr *addr = &((struct pier_server *)server)->listeners[0].addr;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(connect(fd, &addr->any, addr->len) == 0);
+    CHECK(send(fd, &byte, 1, 0) == 1 && recv(fd, &byte, 1, 0) == 1);
+    pier_server_stop_remote(server);
+    CHECK(recv(fd, &byte, 1, 0) == 0);
+    close(fd);
+    return NULL;
+}
+
+static void inherit_listener(void)
+{
+    struct sockaddr_in name;
+    char url[64];
+    pthread_t thread;
+    int fd = bound_socket(SOCK_STREAM, &name);
+    listen(fd, 5);
+    inherit(fd);
+    if (fd != 3)
+        close(fd);
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", ntohs(name.sin_port));
+    struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .workers = 2 });
+    CHECK(pier_server_add_inherited(s, echo, NULL) == 1);
+    CHECK(pier_server_add_inherited(s, echo, NULL) == 0); /* it is taken */
+    CHECK(pier_server_listen(s) == 0);
+    CHECK(strcmp(pier_server_url(s, 0), url) == 0);
+    CHECK(fcntl(3, F_GETFD) == FD_CLOEXEC);
+    pthread_create(&thread, NULL, echo_and_stop, s);
+    CHECK(pier_server_run(s) == 0);
+    pthread_join(thread, NULL);
+    pier_server_free(s);
+}
+
+TEST(server_serves_an_inherited_listener)
+{
+    expect_success(inherit_listener);
+}
+
+__attribute__((noinline)) static int recurse(int depth)
+{
+    volatile char page[1024];
+    page[depth % 1024] = (char)depth;
+    int below = depth < 1 << 30 ? recurse(depth + 1) : 0;
+    return below + page[depth % 1024];
+}
+
+static pthread_t runner;
+static bool on_the_runner;
+
+static int overflow_there(struct pier_conn *c, void *arg)
+{
+    char byte;
+    if (!pthread_equal(pthread_self(), runner) == !on_the_runner)
+        return recurse(0);
+    return (int)pier_read(c, &byte, 1);
+}
+
+static void *connect_some(void *server)
+{
+    for (int i = 0; i < 12; i++) /* more than one worker takes alone */
+        client(server);
+    return NULL;
+}
+
+static void overflow_in_a_handler(void)
+{
+    pthread_t thread;
+    runner = pthread_self();
+    struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .workers = 2 });
+    CHECK(pier_server_add(s, LOCAL, overflow_there, NULL) == 0);
+    CHECK(pier_server_listen(s) == 0);
+    pthread_create(&thread, NULL, connect_some, s);
+    pier_server_run(s);
+}
+
+static void expect_overflow_named(bool on_runner)
+{
+    struct child c;
+    on_the_runner = on_runner;
+    child_run(&c, overflow_in_a_handler);
+    ck_assert_msg(child_died_of(&c, SIGSEGV), "status %x: %s", c.status, c.text);
+    if (HAVE_ASAN)
+        ck_assert_msg(child_said(&c, "stack-overflow"), "%s", c.text);
+    else if (!HAVE_TSAN)
+        ck_assert_msg(child_said(&c, "task \"" LOCAL "\" overflowed its stack"), "%s", c.text);
+}
+
+TEST(server_names_a_handler_that_overflows_on_the_runners_thread)
+{
+    expect_overflow_named(true);
+}
+
+TEST(server_names_a_handler_that_overflows_on_a_workers_thread)
+{
+    expect_overflow_named(false);
+}
+
+HARNESS_MAIN("net_server")
