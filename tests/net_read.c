@@ -338,7 +338,7 @@ static void trickle(int fd, void *unused)
 {
     send_all(fd, "\xf0", 1);
     await_taken(fd);
-    poll(NULL, 0, 120);
+    poll(NULL, 0, 180);
     send_all(fd, "\x9f", 1);
     await_taken(fd);
     poll(NULL, 0, 600);
@@ -348,6 +348,7 @@ static void trickle(int fd, void *unused)
 /* 200 ms in all, not after each byte. */
 BOTH(read_text_does_not_hold_longer_for_more_bytes)
 {
+    test_not_on_valgrind("it is a matter of milliseconds");
     struct peer p;
     char text[16];
     int64_t begin = pier_now();
@@ -355,7 +356,7 @@ BOTH(read_text_does_not_hold_longer_for_more_bytes)
     ck_assert_int_eq(pier_read_text(c, text, sizeof text), 2);
     ck_assert_str_eq(text, "\xf0\x9f");
     ck_assert_int_ge(ms_since(begin), 200);
-    ck_assert_int_lt(ms_since(begin), 320);
+    ck_assert_int_lt(ms_since(begin), 375);
     end_peer(&p);
     pier_close(c);
 }
