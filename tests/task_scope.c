@@ -732,12 +732,18 @@ static int block_in_offload(void *arg)
 
 static void let_go(void *arg)
 {
+    pier_sem_post(&((struct remote *)arg)->sem);
 }
 
+/* The job may run on: r must outlive it. */
 static int wait_in_abandonable(struct remote *r)
 {
     int rc = pier_offload_abandon(block_in_offload, r, let_go);
+    struct pier_scope shield;
     pier_event_set(&r->go);
+    pier_shield(&shield, pier_after(PIER_MINUTE));
+    ck_assert_int_eq(pier_sem_wait(&r->sem), 0);
+    pier_scope_join(&shield);
     return rc;
 }
 
