@@ -337,6 +337,8 @@ ssize_t pi_conn_read_op(struct pier_conn *c, struct io_op *op)
 static int advance(struct iovec *pieces, int count, size_t n)
 {
     int first = 0;
+    if (count == 1 && n == pieces[0].iov_len)
+        return 0;
     while (first < count && n >= pieces[first].iov_len)
         n -= pieces[first++].iov_len;
     for (int i = first; i < count; i++)
@@ -371,7 +373,8 @@ static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int count)
     size_t done = 0;
     ssize_t n = 0;
     c->writing = true;
-    count = advance(pieces, count, 0);
+    if (count > 0 && pieces[0].iov_len == 0)
+        count = advance(pieces, count, 0);
     while (count > 0) {
         n = c->transport->writev(c, pieces, count, write_deadline(c));
         if (n < 0)

@@ -22,19 +22,24 @@ static ssize_t sock_read(struct pier_conn *c, void *buf, size_t len, int64_t dea
     return io_run(&op);
 }
 
+static ssize_t sock_write_several(struct pier_conn *c, struct iovec *pieces, int count,
+                                  int64_t deadline_ns)
+{
+    struct msghdr msg = { .msg_iov = pieces, .msg_iovlen = (size_t)count };
+    struct io_op op = { .code = IO_SENDMSG, .fd = &c->io, .buf = &msg, .deadline_ns = deadline_ns };
+    return io_run(&op);
+}
+
 static ssize_t sock_writev(struct pier_conn *c, struct iovec *pieces, int count,
                            int64_t deadline_ns)
 {
-    struct msghdr msg = { .msg_iov = pieces, .msg_iovlen = (size_t)count };
-    struct io_op op = { .fd = &c->io, .deadline_ns = deadline_ns };
-    if (count == 1) {
-        op.code = IO_SEND;
-        op.buf = pieces[0].iov_base;
-        op.len = pieces[0].iov_len;
-    } else {
-        op.code = IO_SENDMSG;
-        op.buf = &msg;
-    }
+    if (count > 1)
+        return sock_write_several(c, pieces, count, deadline_ns);
+    struct io_op op = { .code = IO_SEND,
+                        .fd = &c->io,
+                        .buf = pieces[0].iov_base,
+                        .len = pieces[0].iov_len,
+                        .deadline_ns = deadline_ns };
     return io_run(&op);
 }
 

@@ -108,14 +108,21 @@ static ssize_t splice_now(int from, int to, size_t len)
     return splice(from, NULL, to, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 }
 
+static ssize_t recv_now(const struct io_op *op)
+{
+    return sys_recv(op->fd->fd, op->buf, op->len, MSG_DONTWAIT);
+}
+
+static ssize_t send_now(const struct io_op *op)
+{
+    return sys_send(op->fd->fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* The rarer ones. */
 static ssize_t call_once(struct io_op *op)
 {
     int fd = op->fd->fd;
     switch (op->code) {
-    case IO_RECV:
-        return sys_recv(fd, op->buf, op->len, MSG_DONTWAIT);
-    case IO_SEND:
-        return sys_send(fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
     case IO_RECVMSG:
         return recvmsg(fd, op->buf, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     case IO_SENDMSG:
@@ -152,7 +159,7 @@ ssize_t io_call(struct io_op *op)
 {
     ssize_t n;
     do
-        n = call_once(op);
+        n = op->code == IO_RECV ? recv_now(op) : op->code == IO_SEND ? send_now(op) : call_once(op);
     while (n < 0 && errno == EINTR);
     if (n >= 0) {
         keep_hint(op, n);

@@ -25,18 +25,20 @@
 
 #include <sys/socket.h>
 
+/* Those that wait for readability come first: io_is_read() is one comparison. */
 enum io_code {
     IO_RECV,    /* fd, buf, len */
-    IO_SEND,    /* fd, buf, len */
     IO_RECVMSG, /* fd, buf: struct msghdr */
-    IO_SENDMSG, /* fd, buf: struct msghdr */
     IO_READ,    /* fd, buf, len: pipes and the like */
-    IO_WRITEV,  /* fd, buf: struct iovec, len: how many */
     IO_ACCEPT,  /* fd, buf: struct sockaddr or NULL, addr_len; result: a non-blocking descriptor */
-    IO_CONNECT, /* fd, buf: struct sockaddr, addr_len; len: 0 */
-    IO_POLL,    /* fd, len: poll(2) events; result: events */
-    IO_SPLICE_IN,  /* fd to the pipe other_fd, len bytes */
+    IO_SPLICE_IN, /* fd to the pipe other_fd, len bytes */
+    IO_LAST_READ = IO_SPLICE_IN,
+    IO_SEND,       /* fd, buf, len */
+    IO_SENDMSG,    /* fd, buf: struct msghdr */
+    IO_WRITEV,     /* fd, buf: struct iovec, len: how many */
+    IO_CONNECT,    /* fd, buf: struct sockaddr, addr_len; len: 0 */
     IO_SPLICE_OUT, /* the pipe other_fd to fd, len bytes */
+    IO_POLL,       /* fd, len: poll(2) events; result: events */
     IO_SLEEP,      /* until deadline_ns: 0 */
     IO_OFFLOAD,    /* job: runs on an offload thread */
     IO_RESOLVE,    /* job, and buf: struct pi_resolve, for backends that know names themselves */
@@ -136,18 +138,8 @@ ssize_t io_call(struct io_op *op);
 /* For backends: the direction that op waits for. */
 static inline bool io_is_read(const struct io_op *op)
 {
-    switch (op->code) {
-    case IO_RECV:
-    case IO_RECVMSG:
-    case IO_READ:
-    case IO_ACCEPT:
-    case IO_SPLICE_IN:
-        return true;
-    case IO_POLL:
-        return op->len & 1; /* POLLIN */
-    default:
-        return false;
-    }
+    enum { WANTS_INPUT = 1 }; /* POLLIN */
+    return op->code <= IO_LAST_READ || (op->code == IO_POLL && (op->len & WANTS_INPUT));
 }
 
 /* For backends, before op waits: -EINTR when an interruption came first. */

@@ -74,9 +74,8 @@ static struct io_op **slot_of(const struct io_op *op)
 
 /* Parks until op's direction may be ready: 0, or the code that ends the operation. */
 static int wait_ready(struct pi_loop *loop, struct pi_task *self, struct io_op *op,
-                      int64_t deadline_ns)
+                      struct io_op **slot, int64_t deadline_ns)
 {
-    struct io_op **slot = slot_of(op);
     if (*slot)
         return -EBUSY;
     int rc = io_take_interrupt(op);
@@ -85,7 +84,6 @@ static int wait_ready(struct pi_loop *loop, struct pi_task *self, struct io_op *
     if (rc < 0)
         return rc;
     *slot = op;
-    op->task = self;
     self->op = op;
     rc = pi_park(self, deadline_ns, true);
     self->op = NULL;
@@ -100,19 +98,21 @@ static bool is_likely(const struct io_op *op)
 
 static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
 {
-    if (*slot_of(op))
+    struct io_op **slot = slot_of(op);
+    const bool *likely = io_is_read(op) ? &op->fd->may_read : &op->fd->may_write;
+    bool now = op->deadline_ns == IO_NOW;
+    if (*slot)
         return -EBUSY;
-    int64_t deadline = pi_deadline(self, op->deadline_ns);
     for (;;) {
-        if (is_likely(op) || op->deadline_ns == IO_NOW) {
+        if (*likely || now) {
             ssize_t n = io_call(op);
-            if (n != -EAGAIN || op->deadline_ns == IO_NOW) {
+            if (n != -EAGAIN || now) {
                 if (--loop->budget <= 0)
                     pi_pass(self);
                 return n;
             }
         }
-        int rc = wait_ready(loop, self, op, deadline);
+        int rc = wait_ready(loop, self, op, slot, pi_deadline(self, op->deadline_ns));
         if (rc < 0)
             return rc;
     }
@@ -132,7 +132,7 @@ static ssize_t run_poll(struct pi_loop *loop, struct pi_task *self, struct io_op
     f->loop_serial = loop->serial;
     f->watches_write = true;
     do {
-        rc = wait_ready(loop, self, op, pi_deadline(self, op->deadline_ns));
+        rc = wait_ready(loop, self, op, slot_of(op), pi_deadline(self, op->deadline_ns));
         ready = rc < 0 ? rc : io_call(op);
     } while (ready == -EAGAIN);
     epoll_detach(loop, f);
