@@ -187,7 +187,8 @@ static struct pi_context *task_main(void *arg)
     if (rc < 0)
         record_failure(home, rc, &self->err);
     remove_child(home, self);
-    pi_err_fini(&self->err);
+    if (self->err.text)
+        pi_err_fini(&self->err);
     return pi_loop_exit_task(self->thread->loop, self);
 }
 

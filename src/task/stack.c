@@ -97,13 +97,8 @@ static size_t colour(size_t index)
     return (index % 8) * 128;
 }
 
-char *pi_stack_get(struct pi_stacks *all)
+char *pi_stack_fresh(struct pi_stacks *all)
 {
-    struct pi_stack_free *warm = all->free;
-    if (warm) {
-        all->free = warm->next;
-        return (char *)(warm + 1);
-    }
     struct pi_stack_slab *slab = all->slabs;
     if (!slab || slab->fresh == slab->count)
         slab = add_slab(all);
@@ -124,13 +119,6 @@ char *pi_stack_bottom(char *top)
     uintptr_t last = (uintptr_t)top - 1;
     uintptr_t page_end = (last | 4095) + 1; /* a slab is page-aligned, a colour below a page */
     return (char *)page_end - PI_STACK_SIZE + PI_STACK_GUARD;
-}
-
-void pi_stack_put(struct pi_stacks *all, char *top)
-{
-    struct pi_stack_free *warm = (struct pi_stack_free *)top - 1;
-    warm->next = all->free;
-    all->free = warm;
 }
 
 void pi_stack_fini(struct pi_stacks *all)

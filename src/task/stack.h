@@ -39,11 +39,24 @@ struct pi_stacks {
 
 /* The top of a stack (exclusive, aligned to 64), or NULL: the task's failure says why. The stack is
  * [top - PI_STACK_SIZE + PI_STACK_GUARD - colour, top). */
-char *pi_stack_get(struct pi_stacks *all);
+char *pi_stack_fresh(struct pi_stacks *all);
+static inline char *pi_stack_get(struct pi_stacks *all)
+{
+    struct pi_stack_free *warm = all->free;
+    if (!warm)
+        return pi_stack_fresh(all);
+    all->free = warm->next;
+    return (char *)(warm + 1);
+}
 /* The lowest usable byte of the stack whose top that is. */
 char *pi_stack_bottom(char *top);
 /* Gives it back; its memory stays valid until the next get. */
-void pi_stack_put(struct pi_stacks *all, char *top);
+static inline void pi_stack_put(struct pi_stacks *all, char *top)
+{
+    struct pi_stack_free *warm = (struct pi_stack_free *)(void *)top - 1;
+    warm->next = all->free;
+    all->free = warm;
+}
 void pi_stack_fini(struct pi_stacks *all);
 
 /* Which guards stacks get here: "guard regions" or "mprotect". */

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
 #if defined(PI_ASAN)
@@ -154,6 +155,18 @@ static void first_frame(struct pi_context *c, char *top, pi_context_fn entry, vo
 
 #endif
 
+#if defined(PI_HAVE_VALGRIND)
+/* Asked once: even without Valgrind the question takes 2 ns, and a task would put it twice. */
+static bool is_on_valgrind(void)
+{
+    static _Atomic int answer; /* 0: not asked yet, 1: no, 2: yes */
+    int known = atomic_load_explicit(&answer, memory_order_relaxed);
+    if (known == 0)
+        atomic_store_explicit(&answer, known = RUNNING_ON_VALGRIND ? 2 : 1, memory_order_relaxed);
+    return known == 2;
+}
+#endif
+
 void pi_context_init_thread(struct pi_context *c)
 {
     *c = (struct pi_context){ 0 };
@@ -182,7 +195,8 @@ void pi_context_init(struct pi_context *c, char *bottom, char *top, pi_context_f
     c->sanitizer = __tsan_create_fiber(0);
 #endif
 #if defined(PI_HAVE_VALGRIND)
-    c->valgrind = VALGRIND_STACK_REGISTER(bottom, top);
+    if (is_on_valgrind())
+        c->valgrind = VALGRIND_STACK_REGISTER(bottom, top);
 #endif
     first_frame(c, top, entry, arg);
 }
@@ -190,7 +204,8 @@ void pi_context_init(struct pi_context *c, char *bottom, char *top, pi_context_f
 void pi_context_fini(struct pi_context *c)
 {
 #if defined(PI_HAVE_VALGRIND)
-    VALGRIND_STACK_DEREGISTER(c->valgrind);
+    if (is_on_valgrind())
+        VALGRIND_STACK_DEREGISTER(c->valgrind);
 #endif
 #if defined(PI_TSAN)
     if (c->sanitizer && c->sanitizer != __tsan_get_current_fiber()) { /* a poller */

@@ -11,24 +11,15 @@
 
 enum { WIDTH = 4, FIRST_CAP = 16 };
 
-int pi_timer_reserve(struct pi_timers *all)
+int pi_timer_grow(struct pi_timers *all)
 {
-    if (all->reserved == all->cap) {
-        size_t cap = all->cap ? all->cap * 2 : FIRST_CAP;
-        struct pi_timer_entry *heap = pi_realloc(all->heap, cap * sizeof *heap);
-        if (!heap)
-            return -ENOMEM;
-        all->heap = heap;
-        all->cap = cap;
-    }
-    all->reserved++;
+    size_t cap = all->cap ? all->cap * 2 : FIRST_CAP;
+    struct pi_timer_entry *heap = pi_realloc(all->heap, cap * sizeof *heap);
+    if (!heap)
+        return -ENOMEM;
+    all->heap = heap;
+    all->cap = cap;
     return 0;
-}
-
-void pi_timer_unreserve(struct pi_timers *all)
-{
-    PIER_ASSERT(all->reserved > all->count);
-    all->reserved--;
 }
 
 static void place(struct pi_timers *all, size_t at, struct pi_timer_entry entry)
@@ -93,10 +84,8 @@ void pi_timer_arm(struct pi_timers *all, struct pi_timer *t, int64_t when_ns)
     sift_up(all, all->count - 1, entry);
 }
 
-void pi_timer_disarm(struct pi_timers *all, struct pi_timer *t)
+void pi_timer_remove(struct pi_timers *all, struct pi_timer *t)
 {
-    if (!t->slot)
-        return;
     size_t at = t->slot - 1;
     PIER_ASSERT(at < all->count && all->heap[at].timer == t);
     t->slot = 0;

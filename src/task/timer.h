@@ -10,6 +10,8 @@
 #ifndef PI_TASK_TIMER_H
 #define PI_TASK_TIMER_H
 
+#include "base/assert.h"
+
 #include <pier/base.h>
 
 #include <stddef.h>
@@ -31,15 +33,34 @@ struct pi_timers {
     size_t count, cap, reserved;
 };
 
+/* 0 or -ENOMEM. */
+int pi_timer_grow(struct pi_timers *all) PIER_MUST_USE;
+
 /* Makes sure that one timer more can be armed at any time. 0 or -ENOMEM. */
-int pi_timer_reserve(struct pi_timers *all) PIER_MUST_USE;
-void pi_timer_unreserve(struct pi_timers *all);
+PIER_MUST_USE static inline int pi_timer_reserve(struct pi_timers *all)
+{
+    int rc = all->reserved < all->cap ? 0 : pi_timer_grow(all);
+    all->reserved += rc == 0;
+    return rc;
+}
+
+static inline void pi_timer_unreserve(struct pi_timers *all)
+{
+    PIER_ASSERT(all->reserved > all->count);
+    all->reserved--;
+}
 
 /* Arms a timer whose room is reserved, or moves it. */
 void pi_timer_arm(struct pi_timers *all, struct pi_timer *t, int64_t when_ns);
 
+void pi_timer_remove(struct pi_timers *all, struct pi_timer *t);
+
 /* Does nothing to one that is not armed. */
-void pi_timer_disarm(struct pi_timers *all, struct pi_timer *t);
+static inline void pi_timer_disarm(struct pi_timers *all, struct pi_timer *t)
+{
+    if (t->slot)
+        pi_timer_remove(all, t);
+}
 
 /* The earliest point of time, or 0 when none is armed. */
 static inline int64_t pi_timer_next(const struct pi_timers *all)
