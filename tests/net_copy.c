@@ -62,6 +62,8 @@ struct talk {
     bool is_sound;
 };
 
+enum { TRICKLE = 12 };
+
 static void *listen_to_end(void *arg)
 {
     struct talk *t = ((void **)arg)[0];
@@ -366,6 +368,31 @@ BOTH(copy_has_the_time_outs_of_reads_and_writes)
         send_all(m.near, "x", 1);
         ck_assert_int_eq(pier_copy(m.a, m.b, NULL), -ETIMEDOUT);
         ck_assert_ptr_nonnull(strstr(pier_error(), "write "));
+    }
+}
+
+static void trickle(int fd, void *unused)
+{
+    for (int i = 0; i < TRICKLE; i++) {
+        send_all(fd, "x", 1);
+        poll(NULL, 0, 50);
+    }
+    shutdown(fd, SHUT_WR);
+}
+
+/* The near side says nothing for three of its time-outs, while the other way moves. */
+BOTH(copy_is_idle_only_when_neither_way_moves)
+{
+    struct middle m;
+    FOR_ALL_KINDS(m)
+    {
+        struct peer far;
+        int64_t counts[2];
+        start_peer(&far, m.far, trickle, NULL);
+        pier_set_timeouts(m.a, 200, 0);
+        ck_assert_int_eq(pier_copy(m.a, m.b, counts), -ETIMEDOUT);
+        ck_assert_int_eq(counts[1], TRICKLE);
+        pthread_join(far.thread, NULL);
     }
 }
 

@@ -4,7 +4,7 @@
  * net_server: listening, serving by tasks and by threads, limits, and the ways to stop. Clients are
  * plain sockets.
  */
-#include "serving.h"
+#include "net_serving.h"
 
 #include "child.h"
 
@@ -30,8 +30,8 @@
     }                                                                   \
     static void name##_body(struct pier_serve_opts opts)
 
-/* The library's call, put in its place: fails on threads other than that one. */
-static _Atomic bool epolls_are_rare;
+/* The library's calls, put in their place. epoll_create1() can fail on all threads but one. */
+static _Atomic bool epolls_are_rare, eventfds_are_rare;
 static pthread_t epolls_for;
 
 int epoll_create1(int flags)
@@ -43,7 +43,24 @@ int epoll_create1(int flags)
     return (int)syscall(SYS_epoll_create1, flags);
 }
 
+int eventfd(unsigned count, int flags)
+{
+    if (eventfds_are_rare) {
+        errno = EMFILE;
+        return -1;
+    }
+    return (int)syscall(SYS_eventfd2, count, flags);
+}
+
 /* ---- serving ---- */
+
+static void expect_hi(int fd)
+{
+    char got[8] = "";
+    ck_assert_int_eq(read_to_end(fd, got, sizeof got), 2);
+    ck_assert_str_eq(got, "hi");
+    close(fd);
+}
 
 EACH_MODEL(server_echoes_to_many_at_once)
 {
@@ -118,6 +135,17 @@ static int be_counted(struct pier_conn *c, void *arg)
     return pier_event_wait(&all->leave);
 }
 
+/* Until then the others take what comes. */
+static bool all_have_begun(const struct pier_server *s, int workers)
+{
+    if (atomic_load(&s->reachable) != workers)
+        return false;
+    for (int i = 0; i < workers; i++)
+        if (!atomic_load(&s->workers[i].thread))
+            return false;
+    return true;
+}
+
 TEST(server_shares_connections_evenly_among_workers)
 {
     enum { CLIENTS = 400, WORKERS = 4 };
@@ -128,6 +156,7 @@ TEST(server_shares_connections_evenly_among_workers)
                             &all);
     serve_with(&sv, all.server);
     sv.fds = before;
+    AWAIT(all_have_begun(all.server, WORKERS));
     for (int i = 0; i < CLIENTS; i++)
         fds[i] = client(sv.server);
     AWAIT(all.taken);
@@ -208,6 +237,28 @@ static int read_once(struct pier_conn *c, void *result)
     return 0;
 }
 
+static int close_early(struct pier_conn *c, void *end)
+{
+    char byte;
+    pier_puts(c, "hi");
+    pier_close(c);
+    ck_assert_int_lt(pier_conn_fd(c), 0);
+    ck_assert_int_lt(pier_read(c, &byte, 1), 0);
+    return pier_event_wait(end);
+}
+
+EACH_MODEL(server_lets_a_handler_close_its_connection_early)
+{
+    struct serving sv;
+    struct pier_event end = { 0 };
+    serve(&sv, &opts, LOCAL, close_early, &end);
+    expect_hi(client(sv.server)); /* while the handler goes on */
+    ck_assert_int_eq(pier_server_conns(sv.server), 1);
+    pier_event_set(&end);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert_int_eq(said("connection failed"), 0);
+}
+
 EACH_MODEL(server_sets_the_read_time_out)
 {
     struct serving sv;
@@ -236,14 +287,6 @@ static int greet(struct pier_conn *c, void *count)
     return 0;
 }
 
-static void expect_hi(int fd)
-{
-    char got[8] = "";
-    ck_assert_int_eq(read_to_end(fd, got, sizeof got), 2);
-    ck_assert_str_eq(got, "hi");
-    close(fd);
-}
-
 /* Tasks' stacks come by the slab, so the first ones of these get one. */
 static void expect_waiting_without_memory(struct pier_serve_opts opts)
 {
@@ -251,6 +294,7 @@ static void expect_waiting_without_memory(struct pier_serve_opts opts)
     struct pier_scope scope;
     int fds[CLIENTS];
     _Atomic int served = 0;
+    int before = count_fds();
     struct pier_server *s = new_server(&opts, LOCAL, greet, (void *)&served);
     pier_scope_open(&scope, 0);
     ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
@@ -267,6 +311,7 @@ static void expect_waiting_without_memory(struct pier_serve_opts opts)
     pier_server_stop_remote(s);
     ck_assert_int_eq(pier_scope_join(&scope), 0);
     pier_server_free(s);
+    expect_fds(before);
 }
 
 TEST(server_without_memory_for_a_task_lets_connections_wait)
@@ -287,9 +332,11 @@ static void limit_fds(rlim_t count, struct rlimit *before)
 
 static void expect_waiting_without_descriptors(struct pier_serve_opts opts)
 {
+    test_not_on_valgrind("it closes a connection that it has no descriptor for");
     struct pier_scope scope;
     struct rlimit limit;
     _Atomic int served = 0;
+    int before = count_fds();
     struct pier_server *s = new_server(&opts, LOCAL, greet, (void *)&served);
     pier_scope_open(&scope, 0);
     ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
@@ -305,6 +352,7 @@ static void expect_waiting_without_descriptors(struct pier_serve_opts opts)
     pier_server_stop_remote(s);
     ck_assert_int_eq(pier_scope_join(&scope), 0);
     pier_server_free(s);
+    expect_fds(before);
 }
 
 TEST(server_without_descriptors_lets_connections_of_tasks_wait)
@@ -317,6 +365,24 @@ TEST(server_without_descriptors_lets_connections_of_threads_wait)
     expect_waiting_without_descriptors((struct pier_serve_opts){ .model = PIER_THREADS });
 }
 
+/* The thread could not wait, and would drop the connection. */
+TEST(server_without_an_eventfd_for_a_thread_lets_connections_wait)
+{
+    struct serving sv;
+    serve(&sv, &(struct pier_serve_opts){ .model = PIER_THREADS }, LOCAL, echo, NULL);
+    int fd = client(sv.server);
+    expect_echo(fd, "a"); /* the server has its own */
+    eventfds_are_rare = true;
+    int other = client(sv.server);
+    AWAIT(said("accept failed, trying again"));
+    eventfds_are_rare = false;
+    expect_echo(other, "b");
+    expect_echo(fd, "c");
+    close(fd);
+    close(other);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 /* Its own wait says so, for which there is no other sign outside. */
 static bool waits_for_room(const struct pier_server *s)
 {
@@ -326,9 +392,11 @@ static bool waits_for_room(const struct pier_server *s)
 
 static void expect_drained_without_descriptors(struct pier_serve_opts opts)
 {
+    test_not_on_valgrind("it closes a connection that it has no descriptor for");
     struct pier_scope scope;
     struct rlimit limit;
     _Atomic int served = 0;
+    int before = count_fds();
     struct pier_server *s = new_server(&opts, LOCAL, greet, (void *)&served);
     pier_scope_open(&scope, 0);
     ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
@@ -343,6 +411,7 @@ static void expect_drained_without_descriptors(struct pier_serve_opts opts)
     for (int i = 0; i < 3; i++)
         expect_hi(fds[i]);
     pier_server_free(s);
+    expect_fds(before);
 }
 
 TEST(server_of_tasks_that_lacks_descriptors_while_it_stops_serves_the_backlog)
@@ -494,12 +563,16 @@ static void flood(int fd, void *arg)
         ;
 }
 
+/* Slower than its peer, so that no read ever waits. */
 static int read_all(struct pier_conn *c, void *begun)
 {
-    char buf[64];
+    char buf[16];
     ssize_t n;
-    while ((n = pier_read(c, buf, sizeof buf)) > 0)
+    while ((n = pier_read(c, buf, sizeof buf)) > 0) {
         *(_Atomic bool *)begun = true;
+        for (volatile int i = 0; i < 1000; i++)
+            ;
+    }
     return (int)n;
 }
 
@@ -601,6 +674,7 @@ static int run_in_a_scope(void *arg)
 /* What it accepts while it ends is cancelled, too. */
 EACH_MODEL(server_that_is_cancelled_with_a_backlog_ends_at_once)
 {
+    int before = count_fds();
     struct gate g = { 0 };
     struct pier_scope scope;
     opts.grace_ms = PIER_NO_TIMEOUT;
@@ -616,6 +690,55 @@ EACH_MODEL(server_that_is_cancelled_with_a_backlog_ends_at_once)
     pier_server_free(r.server);
     close(fds[0]);
     close(fds[1]);
+    expect_fds(before);
+}
+
+/* ---- clients that come and go ---- */
+
+struct crowd {
+    pthread_t thread;
+    const struct pi_addr *addr;
+    _Atomic bool over;
+    _Atomic int echoed;
+};
+
+/* Some end with a reset, some say nothing; who gets an answer gets the right one. */
+static void *come_and_go(void *arg)
+{
+    struct crowd *all = arg;
+    for (unsigned i = 0; !all->over; i++) {
+        char byte = 'a';
+        int fd = try_client(all->addr);
+        if (fd < 0)
+            continue;
+        if (i % 3 && send(fd, "b", 1, MSG_NOSIGNAL) == 1 && recv(fd, &byte, 1, 0) == 1) {
+            ck_assert_int_eq(byte, 'b');
+            all->echoed++;
+        }
+        if (i % 4 == 0)
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 }, sizeof(struct linger));
+        close(fd);
+    }
+    return NULL;
+}
+
+EACH_MODEL(server_stops_among_clients_that_come_and_go)
+{
+    for (int i = 0; i < 12; i++) {
+        struct serving sv;
+        opts.max_conns = i % 2 ? 2 : 100;
+        serve(&sv, &opts, LOCAL, echo, NULL);
+        struct crowd all = { .addr = &sv.server->listeners[0].addr };
+        ck_assert_int_eq(pthread_create(&all.thread, NULL, come_and_go, &all), 0);
+        AWAIT(all.echoed >= 5 * (i % 4));
+        int64_t begin = pier_now();
+        pier_server_stop_remote(sv.server);
+        AWAIT(sv.ended);
+        ck_assert_int_lt(ms_since(begin), 5000); /* half of the grace */
+        all.over = true;
+        pthread_join(all.thread, NULL);
+        ck_assert_int_eq(finish_serving(&sv), 0);
+    }
 }
 
 /* ---- a worker that is busy ---- */
@@ -649,8 +772,8 @@ TEST(server_stops_its_other_workers_while_one_is_busy)
     serve(&h.sv, &(struct pier_serve_opts){ .workers = 2 }, LOCAL, compute_on_the_runner, &h);
     while (!h.busy || greeted < 0) {
         ck_assert_int_lt(count, CLIENTS);
-        int fd = fds[count++] = client(h.sv.server);
         bool was_busy = h.busy;
+        int fd = fds[count++] = client(h.sv.server);
         AWAIT(is_readable(fd) || (h.busy && !was_busy));
         if (is_readable(fd))
             greeted = fd;
@@ -744,11 +867,13 @@ static void *send_signals(void *arg)
 /* A test's process runs it on its main thread. */
 static void run_signalled(struct pier_server *s, int first, int second)
 {
+    int before = count_fds() - 1; /* it listens */
     struct signaller by = { .server = s, .first = first, .second = second };
     ck_assert_int_eq(pthread_create(&by.thread, NULL, send_signals, &by), 0);
     ck_assert_int_eq(pier_server_run(s), 0);
     pthread_join(by.thread, NULL);
     pier_server_free(s);
+    expect_fds(before);
 }
 
 static _Atomic int signals_seen;
@@ -764,6 +889,12 @@ EACH_MODEL(server_stops_by_sigint_and_sigterm_and_gives_their_handlers_back)
     for (int i = 0; i < 2; i++) {
         struct sigaction after;
         signal(numbers[i], count_signal);
+        struct pier_server *s = new_server(&opts, LOCAL, echo, NULL);
+        pier_server_stop_remote(s);
+        ck_assert_int_eq(pier_server_run(s), 0); /* after any other stop, too */
+        pier_server_free(s);
+        sigaction(numbers[i], NULL, &after);
+        ck_assert(after.sa_handler == count_signal);
         run_signalled(new_server(&opts, LOCAL, echo, NULL), numbers[i], 0);
         sigaction(numbers[i], NULL, &after);
         ck_assert(after.sa_handler == count_signal);
@@ -872,20 +1003,24 @@ TEST(server_runs_once)
     pier_server_free(sv.server);
 }
 
-TEST(server_wakes_a_foreign_loop_for_all_that_waits_in_its_backlog)
+/* More than two polls accept: that there are others shows in no descriptor. */
+static void expect_a_foreign_loop_to_serve(struct pier_serve_opts opts)
 {
-    enum { CLIENTS = 100 };
+    enum { CLIENTS = 200 };
     struct pier_scope scope;
     int fds[CLIENTS];
     _Atomic int served = 0;
-    struct pier_server *s = new_server(NULL, LOCAL, greet, (void *)&served);
+    int before = count_fds();
+    struct pier_server *s = new_server(&opts, LOCAL, greet, (void *)&served);
     for (int i = 0; i < CLIENTS; i++)
         fds[i] = client(s);
     pier_scope_open(&scope, 0);
     ck_assert_int_eq(pier_spawn(&scope, run_server, s), 0);
     struct pollfd p = { pier_loop_fd(), POLLIN, 0 };
-    while (served < CLIENTS && poll(&p, 1, patience() * 1000) == 1)
-        pier_loop_step();
+    int64_t until = pier_after(patience() * PIER_SECOND);
+    while (served < CLIENTS && pier_now() < until)
+        if (poll(&p, 1, 10) == 1)
+            pier_loop_step();
     ck_assert_int_eq(served, CLIENTS);
     pier_server_stop_remote(s);
     ck_assert_int_eq(poll(&p, 1, patience() * 1000), 1);
@@ -893,6 +1028,17 @@ TEST(server_wakes_a_foreign_loop_for_all_that_waits_in_its_backlog)
     for (int i = 0; i < CLIENTS; i++)
         expect_hi(fds[i]);
     pier_server_free(s);
+    expect_fds(before);
+}
+
+TEST(server_of_tasks_wakes_a_foreign_loop_for_all_that_waits_in_its_backlog)
+{
+    expect_a_foreign_loop_to_serve((struct pier_serve_opts){ 0 });
+}
+
+TEST(server_of_threads_wakes_a_foreign_loop_for_all_that_waits_in_its_backlog)
+{
+    expect_a_foreign_loop_to_serve((struct pier_serve_opts){ .model = PIER_THREADS });
 }
 
 TEST(serve_returns_the_exit_code_of_a_time_out_when_its_scopes_deadline_passes)
@@ -954,6 +1100,7 @@ TEST(server_keeps_its_first_failure)
     ck_assert_int_eq(pier_server_add(s, "tls://127.0.0.1:2", echo, NULL), PIER_EURL);
     pier_error_set(-EIO, "another");
     ck_assert_int_eq(pier_server_run(s), PIER_EURL);
+    ck_assert_str_eq(pier_error(), "listen udp://127.0.0.1:1: this scheme is not supported yet");
     expect_failure(empty_server(), -EINVAL, "listen: the server has no endpoint");
     pier_server_free(s);
 }
@@ -1056,13 +1203,15 @@ TEST(server_listens_on_all_endpoints_or_none)
 TEST(server_without_memory_listens_on_nothing)
 {
     int rc = -ENOMEM, before = count_fds();
+    char name[64];
+    snprintf(name, sizeof name, "unix://@pier-net-server-%d", getpid());
     for (long i = 1; rc < 0; i++) {
         ck_assert_int_lt(i, 100);
         pi_alloc_fail(i);
         struct pier_server *s = pier_server_new(NULL);
         rc = s ? pier_server_add(s, "tcp://localhost:0", echo, NULL) : pier_error_code();
         if (rc == 0)
-            rc = pier_server_add(s, "unix://@pier-net-server-memory", echo, NULL);
+            rc = pier_server_add(s, name, echo, NULL);
         int listened = pier_server_listen(s);
         pi_alloc_fail(0);
         ck_assert_int_eq(listened, rc < 0 ? rc : listened);
@@ -1134,6 +1283,25 @@ TEST(server_leaves_a_unix_path_that_is_served)
     expect_echo(fd, "hello");
     close(fd);
     ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert_int_eq(rmdir(f.path), 0);
+}
+
+/* Too busy to answer is not gone. */
+TEST(server_leaves_a_unix_path_whose_backlog_is_full)
+{
+    struct folder f;
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+    make_folder(&f);
+    snprintf(name.sun_path, sizeof name.sun_path, "%s", f.socket);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&name, sizeof name), 0);
+    ck_assert_int_eq(listen(fd, 0), 0);
+    int filler = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(filler, (struct sockaddr *)&name, sizeof name), 0);
+    expect_in_use(f.url);
+    close(filler);
+    close(fd);
+    ck_assert_int_eq(unlink(f.socket), 0);
     ck_assert_int_eq(rmdir(f.path), 0);
 }
 
@@ -1292,10 +1460,13 @@ static int overflow_there(struct pier_conn *c, void *arg)
     return (int)pier_read(c, &byte, 1);
 }
 
-static void *connect_some(void *server)
+/* Until the process dies: one worker may take all while the other has not begun. */
+static void *connect_many(void *server)
 {
-    for (int i = 0; i < 12; i++) /* more than one worker takes alone */
+    for (int i = 0; i < 500; i++) {
         client(server);
+        pier_sleep(PIER_MILLISECOND);
+    }
     return NULL;
 }
 
@@ -1306,7 +1477,7 @@ static void overflow_in_a_handler(void)
     struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .workers = 2 });
     CHECK(pier_server_add(s, LOCAL, overflow_there, NULL) == 0);
     CHECK(pier_server_listen(s) == 0);
-    pthread_create(&thread, NULL, connect_some, s);
+    pthread_create(&thread, NULL, connect_many, s);
     pier_server_run(s);
 }
 

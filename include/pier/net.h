@@ -134,7 +134,8 @@ PIER_API ssize_t pier_vprintf(struct pier_conn *c, const char *fmt, va_list args
 PIER_API int pier_shutdown_write(struct pier_conn *c);
 
 /* Relays both ways until both have ended (the end of one is passed on as a half-close) or one
- * fails, by its time-outs too; splices in the kernel where it helps. Both stay the caller's, and
+ * fails, by its time-outs too (a read that waits counts as idle only while the other way does not
+ * move either); splices in the kernel where it helps. Both stay the caller's, and
  * open. Each way's bytes, if asked (counts NULL or two: a to b, b to a). 0 or a negative code. */
 PIER_API int pier_copy(struct pier_conn *a, struct pier_conn *b, int64_t counts[2]);
 

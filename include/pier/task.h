@@ -155,11 +155,10 @@ PIER_API int pier_offload_abandon(pier_task_fn fn, void *arg, void (*abandoned)(
 
 /* ---- a foreign loop ---- */
 
-/* A descriptor that is readable when what the tasks wait for has happened, so that pier_loop_step()
- * has something to do, for a foreign event loop. It does not show what the caller does itself
- * between two steps (spawn, cancel, set an event): step once after that. Only on a thread with an
- * open scope that has had tasks, and in none of them; valid until that scope ends; stays Pier's.
- * Returns the descriptor or a negative code. */
+/* A descriptor that is readable whenever pier_loop_step() has something to do, be it what the tasks
+ * wait for or what the caller did between two steps (spawn, cancel, set an event), for a foreign
+ * event loop. Only on a thread with an open scope that has had tasks, and in none of them; valid
+ * until that scope ends; stays Pier's. Returns the descriptor or a negative code. */
 PIER_API int pier_loop_fd(void);
 
 /* Runs the tasks that can run and returns without waiting for others. Returns the number of tasks

@@ -29,12 +29,29 @@ enum {
 /* One direction. */
 struct way {
     struct pier_conn *from, *to;
+    const struct way *other;
     bool *has_failed; /* one of the two has */
     int pipe[2];
     size_t room, held; /* of the pipe; bytes in it */
     bool has_grown;
     int64_t count;
+    int64_t moved_ns; /* when count last grew */
 };
+
+static void has_moved(struct way *w, ssize_t n)
+{
+    w->count += n;
+    w->moved_ns = pi_coarse_now(pi_task_self());
+}
+
+/* A relay is idle when neither way moves: a silent uploader does not end a long download. Whether a
+ * read that ended with rc waits on. */
+static bool waits_on(const struct way *w, ssize_t rc)
+{
+    if (rc != -ETIMEDOUT || pi_cancel_flag(pi_task_self()) < 0)
+        return false;
+    return w->other->moved_ns + w->from->read_timeout_ns > pi_clock_ns();
+}
 
 /* ---- bytes that came into our hands ---- */
 
@@ -54,7 +71,7 @@ static int pass_on(struct way *w, const char *bytes, size_t len)
             put_back(w, bytes, len);
             return (int)n;
         }
-        w->count += n;
+        has_moved(w, n);
         bytes += n;
         len -= (size_t)n;
     }
@@ -77,7 +94,10 @@ static int relay_buffered(struct way *w)
         return pi_conn_fail(w->from, "relay", -ENOMEM);
     int rc = pass_ahead(w, buf, BUFFER);
     while (rc == 0) {
-        ssize_t n = pi_conn_read_some(w->from, buf, BUFFER, 0);
+        ssize_t n;
+        do
+            n = pi_conn_read_some(w->from, buf, BUFFER, 0);
+        while (waits_on(w, n));
         if (n <= 0) {
             rc = (int)n;
             break;
@@ -128,7 +148,10 @@ static void grow_pipe(struct way *w)
 static ssize_t splice_in(struct way *w)
 {
     struct io_op op = { .code = IO_SPLICE_IN, .other_fd = w->pipe[1], .len = w->room };
-    ssize_t n = pi_conn_read_op(w->from, &op);
+    ssize_t n;
+    do
+        n = pi_conn_read_op(w->from, &op);
+    while (waits_on(w, n));
     if (n > 0)
         w->held = (size_t)n;
     return n;
@@ -143,7 +166,7 @@ static int splice_out(struct way *w)
             return (int)n;
         PIER_ASSERT(n > 0);
         w->held -= (size_t)n;
-        w->count += n;
+        has_moved(w, n);
     }
     return 0;
 }
@@ -236,8 +259,8 @@ int pier_copy(struct pier_conn *a, struct pier_conn *b, int64_t counts[2])
         return pi_conn_null();
     bool has_failed = false;
     struct way ways[2] = {
-        { .from = a, .to = b, .has_failed = &has_failed },
-        { .from = b, .to = a, .has_failed = &has_failed },
+        { .from = a, .to = b, .other = &ways[1], .has_failed = &has_failed },
+        { .from = b, .to = a, .other = &ways[0], .has_failed = &has_failed },
     };
     pi_sigpipe_hold();
     int rc = run_both(ways);

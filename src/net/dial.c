@@ -33,6 +33,7 @@ struct race {
     struct attempt attempts[PI_ADDRS_MAX];
     int count, started, pending;
     int winner; /* index; -1: none yet */
+    bool told;  /* the failure has its words: an option that cannot be set */
     int error;  /* of the attempt that failed last */
     int64_t deadline_ns;
     const struct pier_dial_opts *opts;
@@ -49,6 +50,7 @@ static int begin(struct attempt *a)
         int rc = pi_sock_apply(fd, a->race->opts ? &a->race->opts->sock : NULL);
         if (rc < 0) {
             close(fd);
+            a->race->told = true;
             return rc;
         }
     }
@@ -210,9 +212,9 @@ static int dial_addrs(struct race *race, const struct pi_addr *addrs, int count,
     for (int i = 0; i < count; i++)
         race->attempts[i] = (struct attempt){ .race = race, .addr = &addrs[i], .io.fd = -1 };
     int rc = connect_any(race);
-    if (rc < 0)
-        return pi_fail_connect(rc, "%s", what);
-    return 0;
+    if (rc < 0 && race->told && rc == pier_error_code())
+        return rc;
+    return rc < 0 ? pi_fail_connect(rc, "%s", what) : 0;
 }
 
 static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_opts *opts,

@@ -201,9 +201,27 @@ static int start_poller(struct pi_loop *loop)
     return 0;
 }
 
+static _Atomic uint64_t serials;
+
+/* A forked child has the parent's epoll in common with it: under a new serial nothing of the
+ * child's is registered there, so what it closes stays registered for the parent. */
+static void after_fork_in_child(void)
+{
+    struct pi_loop *loop = pi_task_self()->thread->loop;
+    if (loop)
+        loop->serial = atomic_fetch_add(&serials, 1) + 1;
+}
+
+static void heed_forks(void)
+{
+    pthread_atfork(NULL, NULL,
+                   after_fork_in_child); /* without memory for it forks are the caller's care */
+}
+
 static struct pi_loop *new_loop(struct pi_thread *th)
 {
-    static _Atomic uint64_t serial;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, heed_forks);
     struct pi_loop *loop = pi_zalloc(sizeof *loop);
     if (!loop) {
         pi_fail(-ENOMEM, "event loop");
@@ -212,7 +230,7 @@ static struct pi_loop *new_loop(struct pi_thread *th)
     loop->thread = th;
     loop->ready_end = &loop->ready;
     loop->budget = BUDGET;
-    loop->serial = atomic_fetch_add(&serial, 1) + 1;
+    loop->serial = atomic_fetch_add(&serials, 1) + 1;
     loop->step_timer_fd = -1;
     loop->now_ns = pi_clock_ns();
     loop->backend = io_choose_backend();

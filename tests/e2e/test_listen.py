@@ -184,7 +184,11 @@ def test_a_name_binds_every_address_it_has_on_one_port(serve, tmp_path):
 
 def test_localhost_is_served_on_one_port(serve):
     """Which addresses localhost has is the resolver's business: what /etc/hosts says, at least."""
-    expected = {address[4][0] for address in socket.getaddrinfo("localhost", None, socket.AF_INET)}
+    try:
+        known = socket.getaddrinfo("localhost", None, socket.AF_INET)
+    except socket.gaierror:
+        pytest.skip("this machine's resolver does not know localhost")
+    expected = {address[4][0] for address in known}
     server = serve(urls=["tcp://localhost:0"])
     server.assert_serves()
     found = [parse_url(endpoint.url)[1] for endpoint in server.listening()]

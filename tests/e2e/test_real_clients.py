@@ -69,7 +69,7 @@ def test_bash_talks_through_dev_tcp(serve):
 
 def test_python_create_connection_talks_to_message(serve):
     server = serve()
-    with socket.create_connection(("localhost", server.port), WAIT) as sock:
+    with socket.create_connection(("127.0.0.1", server.port), WAIT) as sock:
         sock.sendall("你好".encode())
         assert sock.recv(1024).decode() == "已收到: 你好"
 

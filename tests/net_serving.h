@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * serving: a server that runs on a thread of its own, plain clients for it, and what it logs.
+ * net_serving: a server that runs on a thread of its own, plain clients for it, and what it logs.
  *
  *     struct serving sv;
  *     serve(&sv, &opts, "tcp://127.0.0.1:0", echo, NULL);
@@ -9,8 +9,8 @@
  *     close(fd);
  *     ck_assert_int_eq(end_serving(&sv), 0);    (stops, joins, frees, and counts descriptors)
  */
-#ifndef PIER_TESTS_SERVING_H
-#define PIER_TESTS_SERVING_H
+#ifndef PIER_TESTS_NET_SERVING_H
+#define PIER_TESTS_NET_SERVING_H
 
 #include "both.h"
 
@@ -26,14 +26,14 @@ static int patience(void)
 }
 
 /* Waits for a condition that others bring about; in a task, others run. */
-#define AWAIT(condition)                                                      \
-    do {                                                                      \
-        int64_t await_until_ = pier_after(patience() * PIER_SECOND);          \
-        while (!(condition)) {                                                \
-            ck_assert_msg(pier_now() < await_until_, "in vain: " #condition); \
-            if (pier_sleep(PIER_MILLISECOND) < 0)                             \
-                sched_yield();                                                \
-        }                                                                     \
+#define AWAIT(condition)                                                         \
+    do {                                                                         \
+        int64_t await_until_ = pier_after(patience() * PIER_SECOND);             \
+        while (!(condition)) {                                                   \
+            ck_assert_msg(pier_now() < await_until_, "in vain: %s", #condition); \
+            if (pier_sleep(PIER_MILLISECOND) < 0)                                \
+                sched_yield();                                                   \
+        }                                                                        \
     } while (0)
 
 /* ---- the log ---- */
@@ -58,7 +58,7 @@ static void keep_record(void *ctx, enum pier_log_level level, const char *msg,
 }
 
 /* How often the log has said that. */
-static int said(const char *part)
+UNUSED_FN static int said(const char *part)
 {
     int times = 0;
     pthread_mutex_lock(&log_lock);
