@@ -287,6 +287,7 @@ static int read_impatiently(void *arg)
 
 TEST_WITHIN(60, cancelled_reads_lose_no_byte)
 {
+    test_not_on_valgrind("it is a matter of microseconds");
     run(read_impatiently, NULL);
 }
 

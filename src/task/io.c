@@ -174,6 +174,15 @@ ssize_t io_call(struct io_op *op)
     return -EAGAIN;
 }
 
+/* A connect in progress says "no error", which would read as success. */
+ssize_t io_last_look(struct io_op *op, int rc)
+{
+    if (rc != -ETIMEDOUT || op->code == IO_CONNECT)
+        return rc;
+    ssize_t n = io_call(op);
+    return n == -EAGAIN ? rc : n;
+}
+
 ssize_t io_sleep(struct pi_task *self, struct io_op *op)
 {
     self->op = op;

@@ -119,7 +119,7 @@ static ssize_t run_on_fd(struct pi_task *self, struct io_op *op)
         self->op = NULL;
         *slot = NULL;
         if (rc < 0)
-            return rc;
+            return io_last_look(op, rc);
         *hint = true;
     }
 }

@@ -114,7 +114,7 @@ static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_o
         }
         int rc = wait_ready(loop, self, op, slot, pi_deadline(self, op->deadline_ns));
         if (rc < 0)
-            return rc;
+            return io_last_look(op, rc);
     }
 }
 
