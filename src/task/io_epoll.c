@@ -54,7 +54,27 @@ static int watch_fd(struct pi_loop *loop, struct io_fd *f, bool for_write)
     return 0;
 }
 
-static void unkick(struct pi_loop *loop, struct io_fd *f);
+/* An edge that has been seen does not come again: the poll looks at f itself. */
+static void kick(struct pi_loop *loop, struct io_fd *f)
+{
+    struct epoll_io *io = loop->io;
+    if (f->kicked)
+        return;
+    f->kicked = true;
+    f->next_kicked = io->kicked;
+    io->kicked = f;
+}
+
+static void unkick(struct pi_loop *loop, struct io_fd *f)
+{
+    struct epoll_io *io = loop->io;
+    struct io_fd **at = &io->kicked;
+    while (*at && *at != f)
+        at = &(*at)->next_kicked;
+    if (*at)
+        *at = f->next_kicked;
+    f->kicked = false;
+}
 
 static void epoll_detach(struct pi_loop *loop, struct io_fd *f)
 {
@@ -157,17 +177,6 @@ static ssize_t epoll_run(struct pi_loop *loop, struct pi_task *self, struct io_o
 
 /* ---- armed operations ---- */
 
-/* An edge that has been seen does not come again: the poll looks at f itself. */
-static void kick(struct pi_loop *loop, struct io_fd *f)
-{
-    struct epoll_io *io = loop->io;
-    if (f->kicked)
-        return;
-    f->kicked = true;
-    f->next_kicked = io->kicked;
-    io->kicked = f;
-}
-
 static int epoll_arm(struct pi_loop *loop, struct io_op *op)
 {
     struct io_op **slot = slot_of(op);
@@ -180,17 +189,6 @@ static int epoll_arm(struct pi_loop *loop, struct io_op *op)
     if (is_likely(op))
         kick(loop, op->fd);
     return 0;
-}
-
-static void unkick(struct pi_loop *loop, struct io_fd *f)
-{
-    struct epoll_io *io = loop->io;
-    struct io_fd **at = &io->kicked;
-    while (*at && *at != f)
-        at = &(*at)->next_kicked;
-    if (*at)
-        *at = f->next_kicked;
-    f->kicked = false;
 }
 
 static void epoll_disarm(struct pi_loop *loop, struct io_op *op)
