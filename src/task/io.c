@@ -174,10 +174,11 @@ ssize_t io_call(struct io_op *op)
     return -EAGAIN;
 }
 
-/* A connect in progress says "no error", which would read as success. */
+/* Reads only: a send may find room for a few bytes long before the kernel calls the socket
+ * writable, and a peer that reads nothing would pass for one that makes progress. */
 ssize_t io_last_look(struct io_op *op, int rc)
 {
-    if (rc != -ETIMEDOUT || op->code == IO_CONNECT)
+    if (rc != -ETIMEDOUT || !io_is_read(op))
         return rc;
     ssize_t n = io_call(op);
     return n == -EAGAIN ? rc : n;

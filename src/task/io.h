@@ -132,8 +132,8 @@ void io_detach(struct io_fd *f);
 /* Closes the descriptor; nobody waits on it any more. */
 void io_close(struct io_fd *f);
 
-/* For backends: what op returns whose wait ended with rc. At its deadline it is tried once more, so
- * that a short one on a slow machine still finds what is there. */
+/* For backends: what op returns whose wait ended with rc. At its deadline a read is tried once
+ * more, so that a short one on a slow machine still finds what is there. */
 ssize_t io_last_look(struct io_op *op, int rc);
 
 /* For backends: op's system call without waiting; -EAGAIN where it would. Keeps f's hints. */
