@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "net/server.h"
+#include "task/sockets.h"
 
 #include <fcntl.h>
 #include <stddef.h>
@@ -27,7 +28,7 @@ static long env_number(const char *name)
 
 int pi_inherited_count(void)
 {
-    if (env_number("LISTEN_PID") != getpid())
+    if (io_is_simulated() || env_number("LISTEN_PID") != getpid())
         return 0;
     long n = env_number("LISTEN_FDS");
     return n < 0 ? 0 : n > FDS_MAX ? FDS_MAX : (int)n;
@@ -75,7 +76,8 @@ void pi_notify(const char *state)
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un to = { .sun_family = AF_UNIX };
     size_t len = path ? strlen(path) : 0;
-    if (len < 2 || len >= sizeof to.sun_path || (path[0] != '/' && path[0] != '@'))
+    if (io_is_simulated() || len < 2 || len >= sizeof to.sun_path ||
+        (path[0] != '/' && path[0] != '@'))
         return;
     memcpy(to.sun_path, path, len);
     if (path[0] == '@')

@@ -132,26 +132,14 @@ static bool is_localhost(const char *host)
 
 /* ---- looking up ---- */
 
-struct lookup {
-    char host[PI_HOST_CAP];
-    int port, flags;
-    int gai, count;
-    struct pi_addr addrs[PI_ADDRS_MAX];
-};
-
 static int look_up(void *arg)
 {
-    struct lookup *l = arg;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = l->flags }, *found = NULL;
-    l->gai = getaddrinfo(l->host, NULL, &hints, &found);
-    for (struct addrinfo *a = found; l->gai == 0 && a && l->count < PI_ADDRS_MAX; a = a->ai_next) {
-        if (a->ai_addrlen > sizeof(struct sockaddr_in6))
-            continue;
-        struct pi_addr *addr = &l->addrs[l->count++];
-        *addr = (struct pi_addr){ .len = a->ai_addrlen };
-        memcpy(&addr->any, a->ai_addr, a->ai_addrlen);
-        pi_addr_set_port(addr, l->port);
-    }
+    struct pi_resolve *r = arg;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = r->flags }, *found = NULL;
+    r->gai = getaddrinfo(r->host, NULL, &hints, &found);
+    for (struct addrinfo *a = found; r->gai == 0 && a && r->count < PI_RESOLVE_MAX; a = a->ai_next)
+        if (a->ai_addrlen <= sizeof r->addrs[0])
+            memcpy(&r->addrs[r->count++], a->ai_addr, a->ai_addrlen);
     if (found)
         freeaddrinfo(found);
     return 0;
@@ -174,46 +162,53 @@ static int lookup_failed(int gai, const char *what)
     return pi_fail_text(PIER_ERESOLVE, "%s: %s", what, words);
 }
 
+static void copy_addr(struct pi_addr *out, const struct sockaddr *in, int port)
+{
+    *out = (struct pi_addr){ .len = in->sa_family == AF_INET6 ? sizeof out->in6 : sizeof out->in };
+    memcpy(&out->any, in, out->len);
+    pi_addr_set_port(out, port);
+}
+
 /* The first family keeps its lead; each family keeps its order. */
-static void alternate_families(struct pi_addr *out, const struct pi_addr *in, int count)
+static void alternate_families(struct pi_addr *out, const struct pi_resolve *r, int port)
 {
     int next[2] = { 0, 0 };
-    sa_family_t first = in[0].any.sa_family;
+    int count = r->count;
+    sa_family_t first = r->addrs[0].any.sa_family;
     for (int i = 0; i < count; i++) {
         int side = i % 2;
         for (int tries = 0; tries < 2; tries++, side = !side) {
             int *at = &next[side];
-            while (*at < count && (in[*at].any.sa_family == first) != (side == 0))
+            while (*at < count && (r->addrs[*at].any.sa_family == first) != (side == 0))
                 (*at)++;
             if (*at < count)
                 break;
         }
-        out[i] = in[next[side]++];
+        copy_addr(&out[i], &r->addrs[next[side]++].any, port);
     }
 }
 
 static int by_name(struct pi_addr *out, const struct pi_url *url, bool passive, int64_t deadline_ns,
                    const char *what)
 {
-    struct lookup *l = pi_zalloc(sizeof *l);
-    if (!l)
+    struct pi_resolve *r = pi_zalloc(sizeof *r);
+    if (!r)
         return pi_fail(-ENOMEM, "%s", what);
-    snprintf(l->host, sizeof l->host, "%s", url->host);
-    l->port = url->port;
-    l->flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
+    snprintf(r->host, sizeof r->host, "%s", url->host);
+    r->flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
     int rc = url->is_literal
-                 ? look_up(l)
-                 : pi_offload_abandon(IO_RESOLVE, l, look_up, l, free_lookup, deadline_ns);
+                 ? look_up(r)
+                 : pi_offload_abandon(IO_RESOLVE, r, look_up, r, free_lookup, deadline_ns);
     if (rc < 0)
         return pi_fail(rc, "%s", what);
-    rc = l->count;
-    if (l->gai)
-        rc = lookup_failed(l->gai, what);
+    rc = r->count;
+    if (r->gai)
+        rc = lookup_failed(r->gai, what);
     else if (rc == 0)
         rc = pi_fail(PIER_ERESOLVE, "%s", what);
     else
-        alternate_families(out, l->addrs, rc);
-    pi_free(l);
+        alternate_families(out, r, url->port);
+    pi_free(r);
     return rc;
 }
 

@@ -8,6 +8,7 @@
 #include "net/conn.h"
 
 #include "base/assert.h"
+#include "task/sockets.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -112,6 +113,10 @@ struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
 {
     struct stat st;
     struct pi_addr peer = { .len = sizeof(struct sockaddr_un) };
+    if (io_is_simulated()) {
+        pi_fail(-EOPNOTSUPP, "adopt descriptor %d in a simulation", fd);
+        return NULL;
+    }
     if (fstat(fd, &st) < 0) {
         pi_fail(-errno, "adopt descriptor %d", fd);
         return NULL;
@@ -139,8 +144,9 @@ int pier_conn_pair(struct pier_conn *ends[2])
 {
     int fds[2];
     ends[0] = ends[1] = NULL;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
-        return pi_fail(-errno, "socket pair");
+    int rc = io_sockets()->pair(fds);
+    if (rc < 0)
+        return pi_fail(rc, "socket pair");
     for (int i = 0; i < 2; i++)
         ends[i] = pi_conn_new(fds[i], &pi_unix, NULL, NULL);
     if (ends[0] && ends[1])
@@ -148,7 +154,7 @@ int pier_conn_pair(struct pier_conn *ends[2])
     for (int i = 0; i < 2; i++) {
         pi_free(ends[i]);
         ends[i] = NULL;
-        close(fds[i]);
+        io_sockets()->close(fds[i]);
     }
     return pier_error_code();
 }
@@ -185,7 +191,7 @@ const char *pier_peer(struct pier_conn *c)
         memcpy(&addr.any, &c->peer, sizeof c->peer);
     } else {
         addr.len = sizeof addr.un;
-        if (c->io.fd < 0 || getpeername(c->io.fd, &addr.any, &addr.len) < 0)
+        if (c->io.fd < 0 || io_sockets()->peer(c->io.fd, &addr.any, &addr.len) < 0)
             addr = (struct pi_addr){ .any.sa_family = AF_UNIX };
     }
     return keep_text(&c->peer_text, &addr);
@@ -196,7 +202,7 @@ const char *pier_local(struct pier_conn *c)
     if (!c)
         return "?";
     struct pi_addr addr = { .len = sizeof addr.un };
-    if (!c->local_text && (c->io.fd < 0 || getsockname(c->io.fd, &addr.any, &addr.len) < 0))
+    if (!c->local_text && (c->io.fd < 0 || io_sockets()->local(c->io.fd, &addr.any, &addr.len) < 0))
         return "?";
     return keep_text(&c->local_text, &addr);
 }

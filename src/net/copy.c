@@ -12,6 +12,7 @@
 #include "net/conn.h"
 
 #include "base/assert.h"
+#include "task/sockets.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -192,7 +193,8 @@ static int relay_spliced(struct way *w)
 /* Where there is no pipe to be had (EMFILE) a buffer does. */
 static int try_to_splice(struct way *w)
 {
-    if (!is_plain(w->from) || !is_plain(w->to) || pipe2(w->pipe, O_NONBLOCK | O_CLOEXEC) < 0)
+    if (!is_plain(w->from) || !is_plain(w->to) || io_is_simulated() ||
+        pipe2(w->pipe, O_NONBLOCK | O_CLOEXEC) < 0)
         return CANNOT_SPLICE;
     w->room = PIPE_DEFAULT;
     int rc = relay_spliced(w);

@@ -10,9 +10,9 @@
 #include "net/conn.h"
 
 #include "base/assert.h"
+#include "task/sockets.h"
 
 #include <string.h>
-#include <unistd.h>
 
 enum {
     CONNECT_TIMEOUT_MS = 10 * 1000,
@@ -43,13 +43,13 @@ struct race {
 static int begin(struct attempt *a)
 {
     const struct pi_addr *addr = a->addr;
-    int fd = socket(addr->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = io_sockets()->open(addr->any.sa_family, SOCK_STREAM);
     if (fd < 0)
-        return -errno;
+        return fd;
     if (addr->any.sa_family != AF_UNIX) {
         int rc = pi_sock_apply(fd, a->race->opts ? &a->race->opts->sock : NULL);
         if (rc < 0) {
-            close(fd);
+            io_sockets()->close(fd);
             a->race->told = true;
             return rc;
         }
@@ -228,7 +228,7 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
     struct pier_conn *c = pi_conn_new(won->io.fd, pi_transport_of(won->addr->any.sa_family),
                                       &won->addr->any, opts);
     if (!c)
-        close(won->io.fd);
+        io_sockets()->close(won->io.fd);
     return c;
 }
 

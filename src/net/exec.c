@@ -11,6 +11,7 @@
 #include "net/conn.h"
 
 #include "base/assert.h"
+#include "task/sockets.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -243,6 +244,10 @@ static struct pier_conn *open_child(const char *command, int fds[2])
 struct pier_conn *pier_exec(const char *command)
 {
     int fds[2];
+    if (io_is_simulated()) {
+        pi_fail(-EOPNOTSUPP, "run \"%s\" in a simulation", command);
+        return NULL;
+    }
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0) {
         pi_fail(-errno, "run \"%s\"", command);
         return NULL;

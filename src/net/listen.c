@@ -9,11 +9,10 @@
 #define _GNU_SOURCE
 #include "base/assert.h"
 #include "net/server.h"
+#include "task/sockets.h"
 
 #include <stddef.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     BACKLOG = 4096,
@@ -47,59 +46,50 @@ static bool is_missing_family(int code)
 /* Accepted sockets inherit what is set here. */
 static int set_options(const struct pier_server *s, int fd, int family)
 {
+    const struct io_sockets *sockets = io_sockets();
     int one = 1;
     if (family == AF_UNIX)
         return 0;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0)
-        return -errno;
-    if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0)
-        return -errno;
-    if (s->opts.sock.reuseport && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0)
-        return -errno;
-    return pi_sock_apply(fd, &s->opts.sock);
+    int rc = sockets->set(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (rc == 0 && family == AF_INET6)
+        rc = sockets->set(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    if (rc == 0 && s->opts.sock.reuseport)
+        rc = sockets->set(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+    return rc < 0 ? rc : pi_sock_apply(fd, &s->opts.sock);
 }
 
 /* Whether the path is a socket that refuses: its server is gone. */
 static bool is_left_behind(const struct pi_addr *addr)
 {
-    struct stat st;
-    if (addr->any.sa_family != AF_UNIX || addr->un.sun_path[0] == '\0')
-        return false;
-    if (lstat(addr->un.sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-        return false;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return false;
-    bool refused = connect(fd, &addr->any, addr->len) < 0 && errno == ECONNREFUSED;
-    close(fd);
-    return refused;
+    return addr->any.sa_family == AF_UNIX && addr->un.sun_path[0] != '\0' &&
+           io_sockets()->is_left_behind(&addr->any, addr->len);
 }
 
 static int bind_to(int fd, const struct pi_addr *addr)
 {
-    if (bind(fd, &addr->any, addr->len) == 0)
-        return 0;
-    int code = -errno;
-    if (code != -EADDRINUSE || !is_left_behind(addr))
-        return code;
-    unlink(addr->un.sun_path); /* a failure shows in the next line */
-    return bind(fd, &addr->any, addr->len) == 0 ? 0 : -errno;
+    const struct io_sockets *sockets = io_sockets();
+    int rc = sockets->bind(fd, &addr->any, addr->len);
+    if (rc != -EADDRINUSE || !is_left_behind(addr))
+        return rc;
+    sockets->unlink(addr->un.sun_path); /* a failure shows in the next line */
+    return sockets->bind(fd, &addr->any, addr->len);
 }
 
 /* A listening socket on addr: the descriptor, or a negative code. */
 static int open_socket(const struct pier_server *s, const struct pi_addr *addr)
 {
-    int fd = socket(addr->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const struct io_sockets *sockets = io_sockets();
+    int fd = sockets->open(addr->any.sa_family, SOCK_STREAM);
     if (fd < 0)
-        return -errno;
+        return fd;
     int rc = set_options(s, fd, addr->any.sa_family);
     if (rc == 0)
         rc = bind_to(fd, addr);
-    if (rc == 0 && listen(fd, s->opts.backlog > 0 ? s->opts.backlog : BACKLOG) < 0)
-        rc = -errno;
+    if (rc == 0)
+        rc = sockets->listen(fd, s->opts.backlog > 0 ? s->opts.backlog : BACKLOG);
     if (rc == 0)
         return fd;
-    close(fd);
+    sockets->close(fd);
     return rc;
 }
 
@@ -110,16 +100,16 @@ static int add_listener(struct pier_server *s, const struct pi_endpoint *e, int 
     size_t count = (size_t)s->listener_count;
     struct pi_listener *more = pi_realloc(s->listeners, (count + 1) * sizeof *more);
     if (!more) {
-        close(fd);
+        io_sockets()->close(fd);
         return -ENOMEM;
     }
     s->listeners = more;
     struct pi_listener *l = &more[count];
     *l = (struct pi_listener){ .endpoint = e, .fd = fd, .addr.len = sizeof l->addr.un };
-    if (getsockname(fd, &l->addr.any, &l->addr.len) < 0) {
-        int code = -errno;
-        close(fd);
-        return code;
+    int rc = io_sockets()->local(fd, &l->addr.any, &l->addr.len);
+    if (rc < 0) {
+        io_sockets()->close(fd);
+        return rc;
     }
     bool is_unix = l->addr.any.sa_family == AF_UNIX;
     char text[PI_ADDR_TEXT_CAP];
@@ -134,9 +124,9 @@ static int add_listener(struct pier_server *s, const struct pi_endpoint *e, int 
 static void release(struct pi_listener *l)
 {
     if (l->unlink_path)
-        unlink(l->addr.un.sun_path); /* it may be gone already */
+        io_sockets()->unlink(l->addr.un.sun_path); /* it may be gone already */
     if (l->fd >= 0)
-        close(l->fd);
+        io_sockets()->close(l->fd);
     l->unlink_path = false;
     l->fd = -1;
 }

@@ -8,6 +8,8 @@
 #define _GNU_SOURCE
 #include "net/conn.h"
 
+#include "task/sockets.h"
+
 #include <linux/tcp.h> /* glibc's struct tcp_info ends before the delivery rate */
 #include <string.h>
 
@@ -29,9 +31,10 @@ struct setting {
 
 static int set(int fd, const struct setting *s)
 {
-    if (!s->wanted || setsockopt(fd, s->level, s->option, &s->value, sizeof s->value) == 0)
+    if (!s->wanted)
         return 0;
-    return pi_fail(-errno, "socket option %s = %d", s->name, s->value);
+    int rc = io_sockets()->set(fd, s->level, s->option, &s->value, sizeof s->value);
+    return rc < 0 ? pi_fail(rc, "socket option %s = %d", s->name, s->value) : 0;
 }
 
 static int user_timeout(const struct pier_sock_opts *opts)
@@ -43,9 +46,10 @@ static int user_timeout(const struct pier_sock_opts *opts)
 
 static int set_congestion_control(int fd, const char *name)
 {
-    if (!name || setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name)) == 0)
+    if (!name)
         return 0;
-    return pi_fail(-errno, "socket option TCP_CONGESTION = %s", name);
+    int rc = io_sockets()->set(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
+    return rc < 0 ? pi_fail(rc, "socket option TCP_CONGESTION = %s", name) : 0;
 }
 
 int pi_sock_apply(int fd, const struct pier_sock_opts *opts)
@@ -96,8 +100,9 @@ int pier_tcp_info(struct pier_conn *c, struct pier_tcp_info *info)
     struct tcp_info raw;
     socklen_t len = sizeof raw;
     memset(&raw, 0, sizeof raw); /* an older kernel fills in less */
-    if (getsockopt(c->io.fd, IPPROTO_TCP, TCP_INFO, &raw, &len) < 0)
-        return pi_conn_fail(c, "TCP figures of", -errno);
+    int rc = io_sockets()->get(c->io.fd, IPPROTO_TCP, TCP_INFO, &raw, &len);
+    if (rc < 0)
+        return pi_conn_fail(c, "TCP figures of", rc);
     *info = (struct pier_tcp_info){
         .rtt_us = raw.tcpi_rtt,
         .rtt_var_us = raw.tcpi_rttvar,

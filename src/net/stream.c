@@ -5,9 +5,9 @@
  */
 #define _GNU_SOURCE
 #include "net/conn.h"
+#include "task/sockets.h"
 
 #include <signal.h>
-#include <unistd.h>
 
 static PI_THREAD_LOCAL struct {
     int holders;
@@ -45,7 +45,7 @@ static ssize_t sock_writev(struct pier_conn *c, struct iovec *pieces, int count,
 
 static int sock_shutdown_write(struct pier_conn *c)
 {
-    return shutdown(c->io.fd, SHUT_WR) == 0 ? 0 : -errno;
+    return io_sockets()->shutdown(c->io.fd, SHUT_WR);
 }
 
 static void stream_close(struct pier_conn *c)

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "net/conn.h"
+#include "task/sockets.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -140,8 +141,9 @@ int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred)
         return rc;
     struct ucred raw;
     socklen_t len = sizeof raw;
-    if (getsockopt(c->io.fd, SOL_SOCKET, SO_PEERCRED, &raw, &len) < 0)
-        return pi_conn_fail(c, "credentials of", -errno);
+    rc = io_sockets()->get(c->io.fd, SOL_SOCKET, SO_PEERCRED, &raw, &len);
+    if (rc < 0)
+        return pi_conn_fail(c, "credentials of", rc);
     *cred = (struct pier_peer_cred){ .pid = raw.pid, .uid = raw.uid, .gid = raw.gid };
     return 0;
 }

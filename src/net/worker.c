@@ -10,9 +10,10 @@
 #include "net/server.h"
 
 #include "base/assert.h"
+#include "task/sockets.h"
 
+#include <sched.h>
 #include <string.h>
-#include <unistd.h>
 
 enum {
     RETRY_MS = 100,      /* after an accept that failed for want of something */
@@ -159,7 +160,7 @@ static void take_over(struct pi_msg *msg)
     /* Without memory for a task the connection is closed: it left its acceptor, which would have
      * kept it. */
     if (w->scope.cancelled || start_task(w, &h->start.accepted) < 0) {
-        close(h->start.accepted.fd);
+        io_sockets()->close(h->start.accepted.fd);
         leave(w);
     }
     pi_free(h);
@@ -428,7 +429,7 @@ static int await_room(struct pi_worker *w, int64_t until_ns)
 static bool accept_one(struct pi_acceptor *ac, bool *lacks)
 {
     prepare(ac);
-    ssize_t n = io_call(&ac->op);
+    ssize_t n = io_try(&ac->op);
     if (n >= 0)
         keep(ac, (int)n);
     *lacks = n == -EMFILE || n == -ENFILE || n == -ENOMEM || n == -ENOBUFS;
@@ -474,7 +475,7 @@ static void leave_loop(struct pi_acceptor *ac)
 {
     struct pi_loop *loop = ac->worker->thread->loop;
     if (ac->pending.fd >= 0)
-        close(ac->pending.fd); /* the grace is over */
+        io_sockets()->close(ac->pending.fd); /* the grace is over */
     ac->pending.fd = -1;
     io_detach(&ac->io);
     pi_timer_unreserve(&loop->timers);

@@ -7,6 +7,7 @@
 #include "task/io.h"
 
 #include "base/assert.h"
+#include "task/sockets.h"
 #include "task/syscalls.h"
 
 #include <fcntl.h>
@@ -25,6 +26,12 @@ ssize_t io_run(struct io_op *op)
     op->task = self;
     struct pi_loop *loop = self->thread->loop;
     return loop ? loop->backend->run(loop, self, op) : io_direct_run(self, op);
+}
+
+ssize_t io_try(struct io_op *op)
+{
+    struct pi_loop *loop = pi_task_self()->thread->loop;
+    return loop ? loop->backend->attempt(loop, op) : io_call(op);
 }
 
 int io_arm(struct io_op *op)
@@ -69,7 +76,7 @@ void io_close(struct io_fd *f)
     /* Not left to close(2): a child between fork and exec may hold the open file, and the
      * registration with it, for a while. */
     io_detach(f);
-    close(f->fd);
+    io_sockets()->close(f->fd);
     f->fd = -1;
 }
 

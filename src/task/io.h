@@ -23,6 +23,7 @@
 
 #include "task/task.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 /* Those that wait for readability come first: io_is_read() is one comparison. */
@@ -65,6 +66,21 @@ struct io_fd {
 
 struct pi_offload_job;
 
+/* What IO_RESOLVE asks and is told. */
+enum { PI_RESOLVE_MAX = 16, PI_RESOLVE_HOST = 256 };
+
+struct pi_resolve {
+    char host[PI_RESOLVE_HOST];
+    int flags; /* of getaddrinfo(3) */
+    int gai;   /* 0, or EAI_NONAME… */
+    int count;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } addrs[PI_RESOLVE_MAX]; /* ports are 0 */
+};
+
 struct io_op {
     enum io_code code;
     struct io_fd *fd;
@@ -79,8 +95,11 @@ struct io_op {
     ssize_t result;
 };
 
+struct io_sockets;
+
 struct io_backend {
     const char *name;
+    const struct io_sockets *sockets;
     /* Prepares loop->io; 0 or a negative code, -EPERM, -ENOSYS and -ENOMEM meaning: use another
      * backend. */
     int (*open)(struct pi_loop *loop);
@@ -89,6 +108,8 @@ struct io_backend {
      * long as it takes; -1: not at all) or until the thread is woken. */
     void (*poll)(struct pi_loop *loop, int64_t deadline_ns);
     ssize_t (*run)(struct pi_loop *loop, struct pi_task *self, struct io_op *op);
+    /* op's call at once; -EAGAIN where it would wait. */
+    ssize_t (*attempt)(struct pi_loop *loop, struct io_op *op);
     int (*arm)(struct pi_loop *loop, struct io_op *op);
     /* Ends an armed operation with -ECANCELED; done() is called exactly once, here or later. */
     void (*disarm)(struct pi_loop *loop, struct io_op *op);
@@ -109,6 +130,9 @@ const struct io_backend *io_choose_backend(void);
 
 /* Checks for cancellation, then waits for op on this thread's backend. */
 ssize_t io_run(struct io_op *op);
+
+/* op's call at once, -EAGAIN where it would wait; whatever the scope says. */
+ssize_t io_try(struct io_op *op);
 
 /* Needs a loop on this thread. 0 or a negative code, and then done() is not called. */
 int io_arm(struct io_op *op);

@@ -10,7 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "base/assert.h"
-#include "task/io.h"
+#include "task/sockets.h"
 #include "task/syscalls.h"
 
 #include <poll.h>
@@ -173,6 +173,11 @@ static ssize_t epoll_run(struct pi_loop *loop, struct pi_task *self, struct io_o
     default:
         return run_on_fd(loop, self, op);
     }
+}
+
+static ssize_t epoll_attempt(struct pi_loop *loop, struct io_op *op)
+{
+    return io_call(op);
 }
 
 /* ---- armed operations ---- */
@@ -346,10 +351,12 @@ static int epoll_open(struct pi_loop *loop)
 
 const struct io_backend io_epoll = {
     .name = "epoll",
+    .sockets = &io_system,
     .open = epoll_open,
     .close = epoll_close,
     .poll = epoll_poll,
     .run = epoll_run,
+    .attempt = epoll_attempt,
     .arm = epoll_arm,
     .disarm = epoll_disarm,
     .detach = epoll_detach,

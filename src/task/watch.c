@@ -9,7 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "base/assert.h"
-#include "task/io.h"
+#include "task/sockets.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -73,7 +73,7 @@ static void print_peer(FILE *out, int fd)
     } addr;
     socklen_t len = sizeof addr;
     char text[INET6_ADDRSTRLEN];
-    if (getpeername(fd, &addr.any, &len) < 0)
+    if (io_sockets()->peer(fd, &addr.any, &len) < 0)
         fprintf(out, " fd %d", fd);
     else if (addr.any.sa_family == AF_INET)
         fprintf(out, " %s:%d", inet_ntop(AF_INET, &addr.in.sin_addr, text, sizeof text),
