@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #include "base/assert.h"
+#include "base/sys.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -87,6 +88,11 @@ void pier_log_record(enum pier_log_level level, const char *msg,
     if (!pier_log_enabled(level))
         return;
     int saved = errno;
+    if (pi_sys->log) {
+        pi_sys->log((int)level, msg, fields, count);
+        errno = saved;
+        return;
+    }
     void *ctx;
     pier_log_fn fn = standing_sink(&ctx);
     fn(ctx, level, msg, fields, count);

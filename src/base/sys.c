@@ -44,17 +44,34 @@ static void real_random(void *out, size_t len)
     }
 }
 
-static const struct pi_sys real = { real_clock_ns, real_unix_ns, real_random };
+static const struct pi_sys real = {
+    .clock_ns = real_clock_ns,
+    .unix_ns = real_unix_ns,
+    .random = real_random,
+};
 
 PI_THREAD_LOCAL const struct pi_sys *pi_sys = &real;
 
 /* Fault injection: requests made, and the one that begins to fail (0: none). */
-static PI_THREAD_LOCAL long requests, fail_at;
+static PI_THREAD_LOCAL long requests, fail_at, blocks;
 
 static bool must_fail(void)
 {
     requests++;
-    return __builtin_expect(fail_at != 0, 0) && requests >= fail_at;
+    if (__builtin_expect(fail_at != 0, 0) && requests >= fail_at)
+        return true;
+    return __builtin_expect(pi_sys->refuses_memory != NULL, 0) && pi_sys->refuses_memory();
+}
+
+static void *counted(void *ptr)
+{
+    blocks += ptr != NULL;
+    return ptr;
+}
+
+long pi_alloc_count(void)
+{
+    return blocks;
 }
 
 long pi_alloc_fail(long countdown)
@@ -67,17 +84,20 @@ long pi_alloc_fail(long countdown)
 
 void *pi_alloc(size_t size)
 {
-    return must_fail() ? NULL : malloc(size);
+    return must_fail() ? NULL : counted(malloc(size));
 }
 
 void *pi_zalloc(size_t size)
 {
-    return must_fail() ? NULL : calloc(1, size);
+    return must_fail() ? NULL : counted(calloc(1, size));
 }
 
 void *pi_realloc(void *ptr, size_t size)
 {
-    return must_fail() ? NULL : realloc(ptr, size);
+    if (must_fail())
+        return NULL;
+    void *moved = realloc(ptr, size);
+    return ptr ? moved : counted(moved);
 }
 
 char *pi_strdup(const char *text)
@@ -91,5 +111,6 @@ char *pi_strdup(const char *text)
 
 void pi_free(void *ptr)
 {
+    blocks -= ptr != NULL;
     free(ptr);
 }

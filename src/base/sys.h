@@ -22,6 +22,9 @@ struct pi_sys {
     int64_t (*clock_ns)(void); /* monotonic */
     int64_t (*unix_ns)(void);  /* since 1970 */
     void (*random)(void *out, size_t len);
+    bool (*refuses_memory)(void); /* asked before every request; NULL: never */
+    void (*log)(int level, const char *msg, const struct pier_log_field *fields,
+                size_t count); /* instead of the process's sink; NULL: that */
 };
 
 extern PI_THREAD_LOCAL const struct pi_sys *pi_sys;
@@ -50,5 +53,8 @@ void pi_free(void *ptr);
 /* For tests: the countdown-th request from now on this thread, and all after it, fail; 0 ends that.
  * Returns how many requests were made since the last call. */
 long pi_alloc_fail(long countdown);
+
+/* Blocks that this thread has been given, less those it has freed. */
+long pi_alloc_count(void);
 
 #endif

@@ -151,6 +151,20 @@ static bool take_back(struct pi_offload_job *job)
     return was_queued || leaves;
 }
 
+/* The waiter takes the job's result, and the job is over. */
+static ssize_t take_result(struct pi_task *self, struct pi_offload_job *job)
+{
+    int rc = job->rc;
+    if (rc < 0 && job->err.code == rc)
+        pi_err_move(&self->err, &job->err);
+    pi_err_fini(&job->err);
+    if (rc < 0 && job->abandoned)
+        job->abandoned(job->arg);
+    if (job->abandoned)
+        pi_free(job);
+    return rc;
+}
+
 ssize_t io_offload(struct pi_task *self, struct io_op *op)
 {
     struct pi_offload_job *job = op->job;
@@ -170,14 +184,37 @@ ssize_t io_offload(struct pi_task *self, struct io_op *op)
     while (!job->delivered)
         pi_park(self, 0, false);
     self->op = NULL;
-    rc = job->rc;
-    if (rc < 0 && job->err.code == rc)
-        pi_err_move(&self->err, &job->err);
+    return take_result(self, job);
+}
+
+/* Waits ns: 0, or the code that ended the wait before. */
+static int wait_for(struct pi_task *self, const struct io_op *op, int64_t ns, bool cancellable)
+{
+    int64_t when = pi_clock_ns() + ns;
+    int64_t deadline = cancellable ? pi_deadline(self, op->deadline_ns) : 0;
+    bool in_time = !deadline || when < deadline;
+    self->op = op;
+    int rc = pi_park(self, in_time ? when : deadline, cancellable);
+    self->op = NULL;
+    return rc == -ETIMEDOUT && in_time ? 0 : rc;
+}
+
+ssize_t io_offload_here(struct pi_task *self, struct io_op *op, int64_t start_ns, int64_t work_ns,
+                        pier_task_fn instead)
+{
+    struct pi_offload_job *job = op->job;
+    int rc = wait_for(self, op, start_ns, true);
+    if (rc < 0) {
+        give_up(job);
+        return rc;
+    }
+    job->rc = instead ? instead(op->buf) : job->fn(job->arg);
+    pi_err_move(&job->err, &self->err);
+    rc = wait_for(self, op, work_ns, job->abandoned != NULL);
+    if (rc == 0 || !job->abandoned)
+        return take_result(self, job);
     pi_err_fini(&job->err);
-    if (rc < 0 && job->abandoned)
-        job->abandoned(job->arg);
-    if (job->abandoned)
-        pi_free(job);
+    give_up(job);
     return rc;
 }
 

@@ -30,4 +30,9 @@ struct pi_offload_job {
 int pi_offload_abandon(enum io_code code, void *what, pier_task_fn fn, void *arg,
                        void (*abandoned)(void *), int64_t deadline_ns);
 
+/* For a simulation: as io_offload(), but the job runs in the caller, start_ns after it was given
+ * and work_ns before it is done; instead, if given, does its work. */
+ssize_t io_offload_here(struct pi_task *self, struct io_op *op, int64_t start_ns, int64_t work_ns,
+                        pier_task_fn instead);
+
 #endif

@@ -218,7 +218,7 @@ static void heed_forks(void)
                    after_fork_in_child); /* without memory for it forks are the caller's care */
 }
 
-static struct pi_loop *new_loop(struct pi_thread *th)
+static struct pi_loop *new_loop(struct pi_thread *th, const struct io_backend *backend, void *io)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, heed_forks);
@@ -233,7 +233,8 @@ static struct pi_loop *new_loop(struct pi_thread *th)
     loop->serial = atomic_fetch_add(&serials, 1) + 1;
     loop->step_timer_fd = -1;
     loop->now_ns = pi_clock_ns();
-    loop->backend = io_choose_backend();
+    loop->backend = backend;
+    loop->io = io;
     int rc = pi_timer_reserve(&loop->timers); /* the root's */
     if (rc == 0)
         rc = loop->backend->open(loop);
@@ -256,6 +257,20 @@ static bool is_around(const struct pier_scope *outer, const struct pier_scope *i
     return false;
 }
 
+struct pi_loop *pi_loop_open(struct pier_scope *scope, const struct io_backend *backend, void *io)
+{
+    struct pi_thread *th = scope->owner->thread;
+    PIER_ASSERT(!th->loop);
+    struct pi_loop *loop = new_loop(th, backend, io);
+    if (!loop)
+        return NULL;
+    loop->home = scope;
+    atomic_store(&loop->running, &th->root);
+    pi_overflow_watch(loop);
+    pi_watch_loop(th, loop);
+    return loop;
+}
+
 struct pi_loop *pi_loop_need(struct pier_scope *scope)
 {
     struct pi_thread *th = scope->owner->thread;
@@ -265,14 +280,7 @@ struct pi_loop *pi_loop_need(struct pier_scope *scope)
             loop->home = scope;
         return loop;
     }
-    loop = new_loop(th);
-    if (!loop)
-        return NULL;
-    loop->home = scope;
-    atomic_store(&loop->running, &th->root);
-    pi_overflow_watch(loop);
-    pi_watch_loop(th, loop);
-    return loop;
+    return pi_loop_open(scope, io_choose_backend(), NULL);
 }
 
 /* Messages that came while the loop was there are run before it goes; later ones find a thread

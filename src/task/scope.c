@@ -244,6 +244,7 @@ static int spawn(struct pier_scope *scope, const char *name, pier_task_fn fn, vo
     if (!t)
         return self->err.code;
     t->thread = self->thread;
+    t->place = scope->owner->place;
     t->scope = t->home = scope;
     t->fn = fn;
     if (!data)

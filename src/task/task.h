@@ -45,6 +45,7 @@ struct pi_task {
     struct pi_task *prev, *next; /* siblings in home */
     pier_task_fn fn;
     void *arg;
+    void *place;      /* where it runs, as the backend sees it; inherited; NULL: nowhere special */
     const char *name; /* a static text, or name_buf */
     int64_t born_ns;
     char name_buf[PI_TASK_NAME];
@@ -133,6 +134,8 @@ void pi_pass(struct pi_task *self);
 /* The thread's loop, made if it has none, to last at least until scope ends. NULL: the task's
  * failure says why. */
 struct pi_loop *pi_loop_need(struct pier_scope *scope);
+/* The same, on a thread that has none yet, with a backend of the caller's choice and its state. */
+struct pi_loop *pi_loop_open(struct pier_scope *scope, const struct io_backend *backend, void *io);
 /* After a scope's end: the loop that it made ends too. */
 void pi_loop_scope_ended(struct pier_scope *scope);
 /* The running task has ended, and its stack may be used again: the context that goes on. */
