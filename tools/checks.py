@@ -20,12 +20,12 @@ LAYERS = {
     "base": {"base"},
     "text": {"base", "text"},
     "task": {"base", "task"},
+    "sim": {"base", "task", "sim"},
     "work": {"base", "task", "work"},
     "net": {"base", "text", "task", "work", "net"},
     "http": {"base", "text", "task", "work", "net", "http"},
 }
-# <pier/sim.h> is a backend of src/task/.
-HEADER_FOLDER = {"sim": "task"}
+HEADER_FOLDER = {}
 PUBLIC_ONLY = ("src/app", "cli", "examples", "bench")
 
 # All that a *_wire.c may include: no I/O, no clock, no task.

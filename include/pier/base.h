@@ -45,6 +45,7 @@ enum {
     PIER_ERESOLVE = -5001, /* a name that does not resolve */
     PIER_ETLS = -5002,     /* TLS: handshake, certificate, record */
     PIER_EPROTO = -5003,   /* the peer does not keep to the protocol */
+    PIER_ESIM = -5004,     /* a simulation has found a fault */
 };
 
 /* The code of the task's last failure, negative; 0 when nothing has failed yet. Never waits. */

@@ -7,6 +7,7 @@
 
 #include <pier/base.h>
 #include <pier/net.h>
+#include <pier/sim.h>
 #include <pier/task.h>
 #include <pier/text.h>
 

@@ -74,6 +74,8 @@ static const char *own_words(int code)
         return "TLS failure";
     case PIER_EPROTO:
         return "protocol error";
+    case PIER_ESIM:
+        return "found in a simulation";
     default:
         return NULL;
     }

@@ -137,6 +137,7 @@ static int look_up(void *arg)
     struct pi_resolve *r = arg;
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = r->flags }, *found = NULL;
     r->gai = getaddrinfo(r->host, NULL, &hints, &found);
+    r->error = errno;
     for (struct addrinfo *a = found; r->gai == 0 && a && r->count < PI_RESOLVE_MAX; a = a->ai_next)
         if (a->ai_addrlen <= sizeof r->addrs[0])
             memcpy(&r->addrs[r->count++], a->ai_addr, a->ai_addrlen);
@@ -150,14 +151,16 @@ static void free_lookup(void *arg)
     pi_free(arg);
 }
 
-static int lookup_failed(int gai, const char *what)
+static int lookup_failed(const struct pi_resolve *r, const char *what)
 {
-    if (gai == EAI_NONAME || gai == EAI_NODATA)
+    if (r->gai == EAI_NONAME || r->gai == EAI_NODATA)
         return pi_fail(PIER_ERESOLVE, "%s", what);
-    if (gai == EAI_MEMORY)
+    if (r->gai == EAI_MEMORY)
         return pi_fail(-ENOMEM, "%s", what);
+    if (r->gai == EAI_SYSTEM && r->error > 0)
+        return pi_fail(-r->error, "%s", what);
     char words[64];
-    snprintf(words, sizeof words, "%s", gai_strerror(gai));
+    snprintf(words, sizeof words, "%s", gai_strerror(r->gai));
     words[0] = (char)tolower((unsigned char)words[0]);
     return pi_fail_text(PIER_ERESOLVE, "%s: %s", what, words);
 }
@@ -203,7 +206,7 @@ static int by_name(struct pi_addr *out, const struct pi_url *url, bool passive, 
         return pi_fail(rc, "%s", what);
     rc = r->count;
     if (r->gai)
-        rc = lookup_failed(r->gai, what);
+        rc = lookup_failed(r, what);
     else if (rc == 0)
         rc = pi_fail(PIER_ERESOLVE, "%s", what);
     else

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sim/chance.c - random numbers of a seed, the faults drawn from them, and what a reduction leaves
+ * out.
+ *
+ * Each kind of decision has a stream of its own, so that leaving one kind out (or changing it) does
+ * not shift the others. The generator is xoshiro256** by Blackman and Vigna, seeded by splitmix64
+ * (https://prng.di.unimi.it/).
+ */
+#define _GNU_SOURCE
+#include "sim/sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- numbers ---- */
+
+static uint64_t splitmix(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+void pi_sim_seed(struct sim_random *r, uint64_t seed, uint64_t stream)
+{
+    uint64_t state = seed ^ (stream * 0xd1342543de82ef95u);
+    for (int i = 0; i < 4; i++)
+        r->state[i] = splitmix(&state);
+}
+
+static uint64_t rotate(uint64_t x, int by)
+{
+    return (x << by) | (x >> (64 - by));
+}
+
+uint64_t pi_sim_draw(struct sim_random *r)
+{
+    uint64_t *s = r->state;
+    uint64_t result = rotate(s[1] * 5, 7) * 9;
+    uint64_t t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate(s[3], 45);
+    return result;
+}
+
+/* A multiplication instead of a division; the bias is below 2^-32 for what a simulation asks. */
+uint64_t pi_sim_below(struct sim_random *r, uint64_t below)
+{
+    return below ? (uint64_t)(((__uint128_t)pi_sim_draw(r) * below) >> 64) : 0;
+}
+
+int64_t pi_sim_range(struct sim_random *r, int64_t lo, int64_t hi)
+{
+    return hi <= lo ? lo : lo + (int64_t)pi_sim_below(r, (uint64_t)(hi - lo) + 1);
+}
+
+bool pi_sim_one_in(struct sim_random *r, unsigned n)
+{
+    return pi_sim_below(r, n) == 0;
+}
+
+/* ---- faults ---- */
+
+static bool is_kept(const struct sim_reduced *r, int64_t number)
+{
+    for (int i = 0; i < r->keep_count; i++)
+        if (r->keep[i] == number)
+            return true;
+    return !r->only;
+}
+
+bool pi_sim_wanted(void)
+{
+    struct pi_sim *sim = pi_sim;
+    int64_t number = sim->fault_count++;
+    if (pi_sim_is_calm(sim, SIM_FAULTS) || !is_kept(&sim->reduced, number))
+        return false;
+    sim->faults_done++;
+    return true;
+}
+
+bool pi_sim_faulty(enum pier_sim_fault kind, int ppm, struct pier_sim_host *host)
+{
+    static const char *const names[] = { "no descriptor", "no memory",       "refused",
+                                         "reset",         "peer has closed", "connection is dead",
+                                         "interrupted",   "no name server" };
+    struct pi_sim *sim = pi_sim;
+    if (host->fail_next[kind] > 0) {
+        host->fail_next[kind]--;
+        sim->faults_done++;
+    } else if (ppm <= 0 || pi_sim_below(&sim->fault, 1000000) >= (uint64_t)ppm ||
+               !pi_sim_wanted()) {
+        return false;
+    }
+    pi_sim_event(SIM_EV_FAULT, host, (int64_t)kind, "%s (fault %lld)", names[kind],
+                 (long long)sim->fault_count - 1);
+    return true;
+}
+
+/* ---- reductions ---- */
+
+static const struct {
+    const char *name;
+    unsigned bit;
+} kinds[] = {
+    { "order", SIM_ORDER },
+    { "split", SIM_SPLIT },
+    { "latency", SIM_LATENCY },
+    { "faults", SIM_FAULTS },
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
+
+static bool parse_calm(struct sim_reduced *out, const char *text, size_t len)
+{
+    for (int i = 0; i < KINDS; i++) {
+        if (strlen(kinds[i].name) == len && memcmp(kinds[i].name, text, len) == 0) {
+            out->calm |= kinds[i].bit;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool parse_number(int64_t *out, const char *text, size_t len, int64_t most)
+{
+    char digits[20], *end;
+    if (len == 0 || len >= sizeof digits)
+        return false;
+    memcpy(digits, text, len);
+    digits[len] = '\0';
+    *out = strtoll(digits, &end, 10);
+    return *end == '\0' && *out >= 0 && *out <= most;
+}
+
+static bool parse_fault(struct sim_reduced *out, const char *text, size_t len)
+{
+    if (len == 4 && memcmp(text, "none", 4) == 0)
+        return true;
+    return out->keep_count < SIM_KEEP_MAX &&
+           parse_number(&out->keep[out->keep_count++], text, len, INT64_MAX);
+}
+
+/* One "key=a+b+c". */
+static bool parse_part(struct sim_reduced *out, const char *text, size_t len)
+{
+    const char *end = text + len;
+    const char *equals = memchr(text, '=', len);
+    if (!equals)
+        return false;
+    size_t key = (size_t)(equals - text);
+    bool is_calm = key == 4 && memcmp(text, "calm", 4) == 0;
+    bool is_faults = key == 6 && memcmp(text, "faults", 6) == 0;
+    bool is_size = key == 4 && memcmp(text, "size", 4) == 0;
+    if (is_faults)
+        out->only = true;
+    for (const char *at = equals + 1; at <= end;) {
+        const char *plus = memchr(at, '+', (size_t)(end - at));
+        size_t item = (size_t)((plus ? plus : end) - at);
+        int64_t size = 0;
+        bool fine = is_calm     ? parse_calm(out, at, item)
+                    : is_faults ? parse_fault(out, at, item)
+                                : is_size && parse_number(&size, at, item, 100);
+        if (!fine)
+            return false;
+        if (is_size)
+            out->size = (int)size;
+        at += item + 1;
+    }
+    return true;
+}
+
+int pi_sim_reduced_parse(struct sim_reduced *out, const char *text)
+{
+    *out = (struct sim_reduced){ .size = 100 };
+    while (text && *text) {
+        size_t len = strcspn(text, ",");
+        if (!parse_part(out, text, len))
+            return pi_fail_text(-EINVAL, "reduced: \"%s\" is not understood", text);
+        text += len + (text[len] == ',');
+    }
+    return 0;
+}
+
+void pi_sim_reduced_format(char *out, size_t cap, const struct sim_reduced *r)
+{
+    FILE *to = fmemopen(out, cap, "w");
+    out[0] = '\0';
+    if (!to)
+        return;
+    const char *between = "";
+    for (int i = 0; i < KINDS; i++) {
+        if (!(r->calm & kinds[i].bit))
+            continue;
+        fprintf(to, "%s%s", *between ? "+" : "calm=", kinds[i].name);
+        between = ",";
+    }
+    if (r->only) {
+        fprintf(to, "%sfaults=%s", between, r->keep_count ? "" : "none");
+        between = ",";
+    }
+    for (int i = 0; r->only && i < r->keep_count; i++)
+        fprintf(to, "%s%lld", i ? "+" : "", (long long)r->keep[i]);
+    if (r->size != 100)
+        fprintf(to, "%ssize=%d", between, r->size);
+    fclose(to);
+    out[cap - 1] = '\0';
+}
