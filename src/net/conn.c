@@ -102,13 +102,25 @@ void pier_close(struct pier_conn *c)
         pi_free(c);
 }
 
-static bool is_stream(int fd)
+/* The peer of a connected stream socket: 0 or a negative code. */
+static int stream_peer(int fd, struct pi_addr *peer)
 {
     int type = 0;
     socklen_t len = sizeof type;
-    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+        return -errno;
+    if (type != SOCK_STREAM)
+        return -EPROTOTYPE;
+    return getpeername(fd, &peer->any, &peer->len) < 0 ? -errno : 0;
 }
 
+static int make_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* Changes the descriptor last: on failure it is its owner's as it was. */
 struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
 {
     struct stat st;
@@ -117,27 +129,24 @@ struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
         pi_fail(-EOPNOTSUPP, "adopt descriptor %d in a simulation", fd);
         return NULL;
     }
-    if (fstat(fd, &st) < 0) {
-        pi_fail(-errno, "adopt descriptor %d", fd);
-        return NULL;
-    }
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        pi_fail(-errno, "adopt descriptor %d", fd);
-        return NULL;
-    }
-    bool is_socket = S_ISSOCK(st.st_mode);
-    if (is_socket && !is_stream(fd)) {
-        pi_fail(-EPROTOTYPE, "adopt descriptor %d", fd);
-        return NULL;
-    }
-    if (is_socket && getpeername(fd, &peer.any, &peer.len) < 0) {
-        pi_fail(-errno, "adopt descriptor %d", fd);
+    int rc = fstat(fd, &st) < 0 ? -errno : 0;
+    bool is_socket = rc == 0 && S_ISSOCK(st.st_mode);
+    if (is_socket)
+        rc = stream_peer(fd, &peer);
+    if (rc < 0) {
+        pi_fail(rc, "adopt descriptor %d", fd);
         return NULL;
     }
     const struct pi_transport *transport = is_socket ? pi_transport_of(peer.any.sa_family)
                                                      : &pi_pipe;
-    return pi_conn_new(fd, transport, is_socket ? &peer.any : NULL, opts);
+    struct pier_conn *c = pi_conn_new(fd, transport, is_socket ? &peer.any : NULL, opts);
+    rc = c ? make_nonblocking(fd) : 0;
+    if (rc < 0) {
+        pi_fail(rc, "adopt descriptor %d", fd);
+        pi_free(c);
+        return NULL;
+    }
+    return c;
 }
 
 int pier_conn_pair(struct pier_conn *ends[2])
@@ -191,7 +200,10 @@ const char *pier_peer(struct pier_conn *c)
         memcpy(&addr.any, &c->peer, sizeof c->peer);
     } else {
         addr.len = sizeof addr.un;
-        if (c->io.fd < 0 || io_sockets()->peer(c->io.fd, &addr.any, &addr.len) < 0)
+        int rc = c->io.fd < 0 ? -EBADF : io_sockets()->peer(c->io.fd, &addr.any, &addr.len);
+        if (rc == -ENOBUFS)
+            return "?"; /* of the moment: not to be kept */
+        if (rc < 0)
             addr = (struct pi_addr){ .any.sa_family = AF_UNIX };
     }
     return keep_text(&c->peer_text, &addr);
@@ -246,6 +258,17 @@ static bool is_passing(int code)
     }
 }
 
+/* Whether an operation with that deadline did not end by it, or a scope's, but by the system's own
+ * ETIMEDOUT: the peer is dead (TCP_USER_TIMEOUT, tcp(7)). That is said once; then reads see an end
+ * of input that never came. */
+static bool is_dead_peer(ssize_t n, int64_t deadline_ns)
+{
+    if (n != -ETIMEDOUT)
+        return false;
+    int64_t until = pi_deadline(pi_task_self(), deadline_ns == IO_NOW ? 0 : deadline_ns);
+    return !until || until > pi_clock_ns();
+}
+
 /* Whether a read must not wait: the server stops, or a write has failed. */
 static bool must_not_wait(const struct pier_conn *c)
 {
@@ -284,11 +307,14 @@ static bool may_read(struct pier_conn *c, ssize_t *rc)
 
 static ssize_t read_once(struct pier_conn *c, void *buf, size_t len, int64_t own_ns)
 {
+    int64_t deadline = read_deadline(c, own_ns);
     c->reading = true;
-    ssize_t n = c->transport->read(c, buf, len, read_deadline(c, own_ns));
+    ssize_t n = c->transport->read(c, buf, len, deadline);
     if (n == -EINTR)
-        n = c->transport->read(c, buf, len, IO_NOW);
+        n = c->transport->read(c, buf, len, deadline = IO_NOW);
     c->reading = false;
+    if (is_dead_peer(n, deadline))
+        c->read_error = -ETIMEDOUT;
     return n;
 }
 
@@ -314,7 +340,7 @@ ssize_t pi_conn_read_some(struct pier_conn *c, void *buf, size_t len, int64_t ow
     if (!may_read(c, &n) || len == 0)
         return n;
     n = read_once(c, buf, len, own_ns);
-    if (own_ns && n == -ETIMEDOUT)
+    if (own_ns && n == -ETIMEDOUT && !c->read_error)
         return n; /* the caller's own bound: it has the words */
     return read_done(c, n);
 }
@@ -333,6 +359,8 @@ ssize_t pi_conn_read_op(struct pier_conn *c, struct io_op *op)
         n = io_run(op);
     }
     c->reading = false;
+    if (is_dead_peer(n, op->deadline_ns))
+        c->read_error = -ETIMEDOUT;
     return pi_is_refused(n) ? n : read_done(c, n);
 }
 
@@ -378,11 +406,13 @@ static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int count)
         return rc;
     size_t done = 0;
     ssize_t n = 0;
+    int64_t deadline = 0;
     c->writing = true;
     if (count > 0 && pieces[0].iov_len == 0)
         count = advance(pieces, count, 0);
     while (count > 0) {
-        n = c->transport->writev(c, pieces, count, write_deadline(c));
+        deadline = write_deadline(c);
+        n = c->transport->writev(c, pieces, count, deadline);
         if (n < 0)
             break;
         done += (size_t)n;
@@ -392,18 +422,18 @@ static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int count)
     c->bytes_written += (int64_t)done;
     if (n >= 0)
         return (ssize_t)done;
-    if (done > 0 || !is_passing((int)n))
+    if (done > 0 || !is_passing((int)n) || is_dead_peer(n, deadline))
         c->write_error = (int)n;
     return pi_conn_fail(c, "write", (int)n);
 }
 
-static ssize_t write_done(struct pier_conn *c, ssize_t n)
+static ssize_t write_done(struct pier_conn *c, ssize_t n, int64_t deadline_ns)
 {
     if (n >= 0) {
         c->bytes_written += n;
         return n;
     }
-    if (!is_passing((int)n))
+    if (!is_passing((int)n) || is_dead_peer(n, deadline_ns))
         c->write_error = (int)n;
     return pi_conn_fail(c, "write", (int)n);
 }
@@ -414,10 +444,11 @@ ssize_t pi_conn_write_some(struct pier_conn *c, const void *bytes, size_t len)
     if (rc < 0)
         return rc;
     struct iovec piece = { (void *)bytes, len };
+    int64_t deadline = write_deadline(c);
     c->writing = true;
-    ssize_t n = c->transport->writev(c, &piece, 1, write_deadline(c));
+    ssize_t n = c->transport->writev(c, &piece, 1, deadline);
     c->writing = false;
-    return write_done(c, n);
+    return write_done(c, n, deadline);
 }
 
 ssize_t pi_conn_write_op(struct pier_conn *c, struct io_op *op)
@@ -430,7 +461,7 @@ ssize_t pi_conn_write_op(struct pier_conn *c, struct io_op *op)
     c->writing = true;
     ssize_t n = io_run(op);
     c->writing = false;
-    return pi_is_refused(n) ? n : write_done(c, n);
+    return pi_is_refused(n) ? n : write_done(c, n, op->deadline_ns);
 }
 
 ssize_t pier_write(struct pier_conn *c, const void *bytes, size_t len)

@@ -32,6 +32,7 @@ struct way {
     struct pier_conn *from, *to;
     const struct way *other;
     bool *has_failed; /* one of the two has */
+    bool has_raised;  /* SIGPIPE */
     int pipe[2];
     size_t room, held; /* of the pipe; bytes in it */
     bool has_grown;
@@ -49,7 +50,7 @@ static void has_moved(struct way *w, ssize_t n)
  * read that ended with rc waits on. */
 static bool waits_on(const struct way *w, ssize_t rc)
 {
-    if (rc != -ETIMEDOUT || pi_cancel_flag(pi_task_self()) < 0)
+    if (rc != -ETIMEDOUT || w->from->read_error || pi_cancel_flag(pi_task_self()) < 0)
         return false;
     return w->other->moved_ns + w->from->read_timeout_ns > pi_clock_ns();
 }
@@ -163,6 +164,7 @@ static int splice_out(struct way *w)
     while (w->held > 0) {
         struct io_op op = { .code = IO_SPLICE_OUT, .other_fd = w->pipe[0], .len = w->held };
         ssize_t n = pi_conn_write_op(w->to, &op);
+        w->has_raised |= n == -EPIPE;
         if (n < 0)
             return (int)n;
         PIER_ASSERT(n > 0);
@@ -266,7 +268,7 @@ int pier_copy(struct pier_conn *a, struct pier_conn *b, int64_t counts[2])
     };
     pi_sigpipe_hold();
     int rc = run_both(ways);
-    pi_sigpipe_release(rc == -EPIPE);
+    pi_sigpipe_release(ways[0].has_raised || ways[1].has_raised);
     for (int i = 0; counts && i < 2; i++)
         counts[i] = ways[i].count;
     return rc;

@@ -195,10 +195,13 @@ static int connect_any(struct race *race)
             race->winner = race->started - 1;
             return 0;
         }
-        if (rc == -ETIMEDOUT && !waits_long && pi_cancel_check(pi_task_self()) == 0)
+        bool is_cancelled = pi_cancel_check(pi_task_self()) < 0;
+        /* Not one that the system itself has given up (ETIMEDOUT, tcp(7)). */
+        if (rc == -ETIMEDOUT && !waits_long && !is_cancelled && has_passed(soon))
             return race_on(race);
         give_up(a, rc);
-        if (rc == -ECANCELED || rc == -ETIMEDOUT)
+        bool is_over = is_cancelled || has_passed(race->deadline_ns);
+        if (is_over && (rc == -ECANCELED || rc == -ETIMEDOUT))
             return rc;
     }
     return race->error;

@@ -58,11 +58,23 @@ static int set_options(const struct pier_server *s, int fd, int family)
     return rc < 0 ? rc : pi_sock_apply(fd, &s->opts.sock);
 }
 
+static bool has_path(const struct pi_addr *addr)
+{
+    return addr->any.sa_family == AF_UNIX && addr->un.sun_path[0] != '\0';
+}
+
 /* Whether the path is a socket that refuses: its server is gone. */
 static bool is_left_behind(const struct pi_addr *addr)
 {
-    return addr->any.sa_family == AF_UNIX && addr->un.sun_path[0] != '\0' &&
-           io_sockets()->is_left_behind(&addr->any, addr->len);
+    return has_path(addr) && io_sockets()->is_left_behind(&addr->any, addr->len);
+}
+
+/* Closes a socket that was bound to addr. The path goes first: then it may be a successor's. */
+static void close_bound(int fd, const struct pi_addr *addr)
+{
+    if (has_path(addr))
+        io_sockets()->unlink(addr->un.sun_path); /* it may be gone already */
+    io_sockets()->close(fd);
 }
 
 static int bind_to(int fd, const struct pi_addr *addr)
@@ -85,39 +97,50 @@ static int open_socket(const struct pier_server *s, const struct pi_addr *addr)
     int rc = set_options(s, fd, addr->any.sa_family);
     if (rc == 0)
         rc = bind_to(fd, addr);
-    if (rc == 0)
-        rc = sockets->listen(fd, s->opts.backlog > 0 ? s->opts.backlog : BACKLOG);
+    if (rc < 0) {
+        sockets->close(fd);
+        return rc;
+    }
+    rc = sockets->listen(fd, s->opts.backlog > 0 ? s->opts.backlog : BACKLOG);
     if (rc == 0)
         return fd;
-    sockets->close(fd);
+    close_bound(fd, addr);
     return rc;
 }
 
 /* ---- an endpoint ---- */
 
-static int add_listener(struct pier_server *s, const struct pi_endpoint *e, int fd, bool made)
+static int list(struct pier_server *s, const struct pi_endpoint *e, int fd, bool made)
 {
     size_t count = (size_t)s->listener_count;
     struct pi_listener *more = pi_realloc(s->listeners, (count + 1) * sizeof *more);
-    if (!more) {
-        io_sockets()->close(fd);
+    if (!more)
         return -ENOMEM;
-    }
     s->listeners = more;
     struct pi_listener *l = &more[count];
     *l = (struct pi_listener){ .endpoint = e, .fd = fd, .addr.len = sizeof l->addr.un };
     int rc = io_sockets()->local(fd, &l->addr.any, &l->addr.len);
-    if (rc < 0) {
-        io_sockets()->close(fd);
+    if (rc < 0)
         return rc;
-    }
     bool is_unix = l->addr.any.sa_family == AF_UNIX;
     char text[PI_ADDR_TEXT_CAP];
     snprintf(l->url, sizeof l->url, "%s://%s", is_unix ? "unix" : "tcp",
              pi_addr_format(text, sizeof text, &l->addr));
-    l->unlink_path = made && is_unix && l->addr.un.sun_path[0] != '\0';
+    l->unlink_path = made && has_path(&l->addr);
     s->listener_count++;
     return 0;
+}
+
+/* Takes over a socket that is bound to addr, made here or inherited. On failure it is closed. */
+static int add_listener(struct pier_server *s, const struct pi_endpoint *e, int fd,
+                        const struct pi_addr *addr, bool made)
+{
+    int rc = list(s, e, fd, made);
+    if (rc < 0 && made)
+        close_bound(fd, addr);
+    else if (rc < 0)
+        io_sockets()->close(fd);
+    return rc;
 }
 
 /* The path goes first: once the socket is closed it may be a successor's. */
@@ -153,7 +176,7 @@ static int open_all(struct pier_server *s, const struct pi_endpoint *e, struct p
         if (fd < 0 && is_missing_family(fd) && count > 1) {
             continue;
         }
-        rc = fd < 0 ? fd : add_listener(s, e, fd, made);
+        rc = fd < 0 ? fd : add_listener(s, e, fd, &addrs[i], made);
         if (rc < 0) {
             drop_listeners(s, first);
             return rc;
@@ -167,7 +190,7 @@ static int open_all(struct pier_server *s, const struct pi_endpoint *e, struct p
 static int open_endpoint(struct pier_server *s, const struct pi_endpoint *e)
 {
     if (e->inherited_fd >= 0) {
-        int rc = add_listener(s, e, e->inherited_fd, false);
+        int rc = add_listener(s, e, e->inherited_fd, NULL, false);
         return rc < 0 ? pi_fail(rc, "listen %s", e->text) : 0;
     }
     char what[PI_URL_TEXT_CAP + 8];

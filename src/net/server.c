@@ -54,9 +54,11 @@ static int remember(struct pier_server *s, int rc)
     return rc;
 }
 
+/* The server keeps its words: listen and run may both return it. */
 static int first_failure(struct pier_server *s)
 {
-    pi_err_move(&pi_task_self()->err, &s->err);
+    struct pi_err copy = { s->err.code, s->err.kind, s->err.text ? pi_strdup(s->err.text) : NULL };
+    pi_err_move(&pi_task_self()->err, &copy);
     return s->first_error;
 }
 
@@ -89,8 +91,10 @@ static int add_inherited(struct pier_server *s, int fd, pier_handler handler, vo
     url.scheme = is_unix ? PI_UNIX : PI_TCP;
     snprintf(text, sizeof text, "%s://%s", is_unix ? "unix" : "tcp",
              pi_addr_format(host, sizeof host, &addr));
-    pi_inherited_mark_taken(fd);
-    return pi_server_add_endpoint(s, text, &url, handler, arg, fd);
+    int rc = pi_server_add_endpoint(s, text, &url, handler, arg, fd);
+    if (rc == 0)
+        pi_inherited_mark_taken(fd);
+    return rc;
 }
 
 int pier_server_add_inherited(struct pier_server *s, pier_handler handler, void *arg)

@@ -122,6 +122,8 @@ int pier_recv_fds(struct pier_conn *c, int *fds, int cap)
     };
     struct io_op op = { .code = IO_RECVMSG, .buf = &msg };
     ssize_t n = pi_conn_read_op(c, &op);
+    if (pi_is_refused(n))
+        return refuse(c, &got, (int)n);
     if (n <= 0)
         return n == 0 ? refuse(c, &got, -ENODATA) : (int)n;
     collect(&got, &msg);

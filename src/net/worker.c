@@ -153,16 +153,24 @@ static int start_task(struct pi_worker *w, const struct pi_accepted *a)
     return pi_spawn_copy(&w->scope, a->listener->endpoint->text, conn_main, &start, sizeof start);
 }
 
+static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
+{
+    if (rc != -ECANCELED)
+        pier_log(PIER_LOG_WARN, "connection dropped", pier_str("endpoint", a->listener->url),
+                 pier_str("error", pier_strerror(rc)));
+    io_sockets()->close(a->fd);
+    leave(w);
+}
+
 static void take_over(struct pi_msg *msg)
 {
     struct handover *h = PI_CONTAINER_OF(msg, struct handover, msg);
     struct pi_worker *w = h->start.worker;
     /* Without memory for a task the connection is closed: it left its acceptor, which would have
      * kept it. */
-    if (w->scope.cancelled || start_task(w, &h->start.accepted) < 0) {
-        io_sockets()->close(h->start.accepted.fd);
-        leave(w);
-    }
+    int rc = w->scope.cancelled ? -ECANCELED : start_task(w, &h->start.accepted);
+    if (rc < 0)
+        drop(w, &h->start.accepted, rc);
     pi_free(h);
 }
 

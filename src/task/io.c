@@ -93,9 +93,10 @@ static ssize_t poll_now(const struct io_op *op)
     return p.revents;
 }
 
-/* The first call starts the attempt; the next one, after a wait, asks how it went. A Unix socket
- * whose peer's backlog is full says EAGAIN and has started nothing: that is ENOBUFS here, and the
- * caller's to repeat. */
+/* The first call starts the attempt; the next one, after a wait, asks how it went. An interrupted
+ * call is made again, and EALREADY or EISCONN say how far it had come. A Unix socket whose peer's
+ * backlog is full says EAGAIN and has started nothing: that is ENOBUFS here, and the caller's to
+ * repeat. */
 static ssize_t connect_now(struct io_op *op)
 {
     int fd = op->fd->fd;
@@ -103,10 +104,14 @@ static ssize_t connect_now(struct io_op *op)
     socklen_t len = sizeof error;
     if (op->len == 1)
         return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || (errno = error) ? -1 : 0;
-    op->len = 1;
     int rc = connect(fd, op->buf, op->addr_len);
-    if (rc < 0)
-        errno = errno == EINPROGRESS ? EAGAIN : errno == EAGAIN ? ENOBUFS : errno;
+    if (rc < 0 && errno == EINTR)
+        return rc;
+    op->len = 1;
+    if (rc == 0 || errno == EISCONN)
+        return 0;
+    bool has_begun = errno == EINPROGRESS || errno == EALREADY;
+    errno = has_begun ? EAGAIN : errno == EAGAIN ? ENOBUFS : errno;
     return rc;
 }
 

@@ -77,7 +77,11 @@ static bool sys_is_left_behind(const struct sockaddr *addr, socklen_t len)
     int fd = sys_open(AF_UNIX, SOCK_STREAM);
     if (fd < 0)
         return false;
-    bool refused = connect(fd, addr, len) < 0 && errno == ECONNREFUSED;
+    int rc;
+    do
+        rc = connect(fd, addr, len);
+    while (rc < 0 && errno == EINTR);
+    bool refused = rc < 0 && errno == ECONNREFUSED;
     close(fd);
     return refused;
 }

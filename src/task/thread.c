@@ -150,7 +150,10 @@ void pi_thread_awake(struct pi_thread *th)
 void pi_thread_raise_wake_fd(struct pi_thread *th)
 {
     uint64_t one = 1;
-    ssize_t n = write(th->wake_fd, &one, sizeof one);
+    ssize_t n;
+    do
+        n = write(th->wake_fd, &one, sizeof one);
+    while (n < 0 && errno == EINTR);
     PIER_ASSERT(n == sizeof one || errno == EAGAIN); /* EAGAIN: it is readable as it is */
 }
 

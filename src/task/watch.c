@@ -205,10 +205,15 @@ int pier_task_dump(FILE *out)
     if (!requests)
         return pi_fail(-ENOMEM, "task dump");
     size_t count = 0;
+    int rc = 0;
     pthread_mutex_lock(&lock);
-    for (struct pi_thread *th = watched; th && count < MOST; th = th->next_watched)
-        if (th != own && (requests[count] = ask(th)) != NULL)
+    for (struct pi_thread *th = watched; th && count < MOST; th = th->next_watched) {
+        requests[count] = th != own ? ask(th) : NULL;
+        if (requests[count])
             count++;
+        else if (th != own)
+            rc = -ENOMEM; /* this one is missing */
+    }
     pthread_mutex_unlock(&lock);
     if (own->loop)
         print_thread(out, own);
@@ -216,7 +221,9 @@ int pier_task_dump(FILE *out)
     for (size_t i = 0; i < count; i++)
         collect(out, requests[i], &until);
     pi_free(requests);
-    return fflush(out) == 0 ? 0 : -errno;
+    if (fflush(out) != 0)
+        rc = -errno;
+    return rc < 0 ? pi_fail(rc, "task dump") : 0;
 }
 
 /* ---- the watchdog ---- */
