@@ -204,7 +204,7 @@ static void watch_for_dumps(void)
 
 /* ---- the server ---- */
 
-static int serve_connection(struct pier_conn *c, void *arg)
+int service_run(struct pier_conn *c, void *arg)
 {
     const struct service *service = arg;
     trace_connect(c);
@@ -218,11 +218,11 @@ static int add_endpoints(struct pier_server *server, struct service *service, in
 {
     int rc = 0;
     for (int i = 0; i < count && rc == 0; i++)
-        rc = pier_server_add(server, urls[i], serve_connection, service);
+        rc = pier_server_add(server, urls[i], service_run, service);
     if (count == 0)
-        rc = pier_server_add_inherited(server, serve_connection, service);
+        rc = pier_server_add_inherited(server, service_run, service);
     if (count == 0 && rc == 0)
-        rc = pier_server_add(server, DEFAULT_URL, serve_connection, service);
+        rc = pier_server_add(server, DEFAULT_URL, service_run, service);
     return rc;
 }
 

@@ -41,6 +41,11 @@ struct service {
     int idle_timeout_ms;
 };
 
+/* ---- serve.c ---- */
+
+/* A pier_handler: serves the connection as the struct service that arg is. */
+int service_run(struct pier_conn *c, void *arg);
+
 /* ---- talk.c: a conversation in messages ---- */
 
 struct talk {

@@ -46,7 +46,7 @@ static int both_run_body(void *body)
     return 0;
 }
 
-static void both_in_a_task(void (*body)(void))
+UNUSED_FN static void both_in_a_task(void (*body)(void))
 {
     struct pier_scope scope;
     pier_scope_open(&scope, 0);

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The test run behind `./dev test [--all] [NAME…]`: makes the builds, runs the C tests on every
-backend that they ask for, the end-to-end tests and the checks of the house, on all cores.
+backend that they ask for, the end-to-end tests, the simulations and the checks of the house, on
+all cores.
 
 Prints a line for each failed or skipped test, with its reason and output; logs are in
 build/test-logs/. The last line is `N passed, N failed, N skipped`. Exits 1 when a test failed or
@@ -44,14 +45,15 @@ class Pass:
     prefix: list = field(default_factory=list)
     pytest: tuple = None     # pytest's arguments; None: C tests only
     sanitized: bool = False
+    sim_seconds: int = 0     # of simulation, all scenarios together
 
 
 PASSES = [
-    Pass("release", "release", pytest=()),
-    Pass("asan", "asan", SANITIZER_ENV, pytest=("-m", "not slow"), sanitized=True),
+    Pass("release", "release", pytest=(), sim_seconds=30),
+    Pass("asan", "asan", SANITIZER_ENV, pytest=("-m", "not slow"), sanitized=True, sim_seconds=5),
 ]
 MORE_PASSES = [
-    Pass("clang", "clang", pytest=()),
+    Pass("clang", "clang", pytest=(), sim_seconds=5),
     Pass("tsan", "tsan", SANITIZER_ENV, sanitized=True),
     Pass("valgrind", "release", {"PIER_TEST_SLOW": "1", "PIER_TEST_TOOL": "valgrind"},
          VALGRIND),
@@ -242,6 +244,49 @@ def e2e_job(the_pass, names, logs):
                                         env, log, inner, prefix), log, alone=True)
 
 
+# ---- simulations ----
+
+REPLAY = re.compile(r"^pier sim \S+ --seed .*", re.M)
+SIM_PATIENCE = 240           # seconds beyond the time given: a seed may hang, then is made smaller
+FIRST_SEED = int(time.time())  # other seeds in each run; those that fail are named
+
+
+def run_sim(title, pier, scenario, seconds, env, log):
+    """One scenario, from the run's first seed on. A failure's reason is the line that replays it."""
+    command = [*pier, "sim", scenario, "--first", str(FIRST_SEED), "--jobs", "1",
+               "--for", f"{seconds:.3f}s"]
+    code = run_logged(command, environment(env), log, seconds + SIM_PATIENCE)
+    if code == 0:
+        return [Result(title, "passed")]
+    found = REPLAY.search(log.read_text(errors="replace"))
+    if found:
+        return [Result(title, "failed", found[0])]
+    return [Result(title, "failed", f"from seed {FIRST_SEED}: " +
+                   ("does not end" if code is None else f"exit code {code}"))]
+
+
+def scenarios_of(command):
+    """The names that pier lists, one at the beginning of each line."""
+    listed = subprocess.run([*command, "sim", "--list"], stdout=subprocess.PIPE, text=True,
+                            check=False)
+    return [line.split()[0] for line in listed.stdout.splitlines() if line.strip()]
+
+
+def sim_jobs(the_pass, names, logs):
+    prefix = fixed_addresses() if the_pass.sanitized else the_pass.prefix
+    pier = [*prefix, build_dir(the_pass.build) / "cli/pier"]
+    scenarios = scenarios_of(pier)
+    if not scenarios:
+        title = f"{the_pass.name} sim"
+        yield Job(title, lambda: [Result(title, "failed", "no scenario in the list")])
+    for scenario in scenarios:
+        title, log = f"{the_pass.name} sim {scenario}", logs / f"{the_pass.name}-sim-{scenario}.log"
+        if not names or any(name in title for name in names):
+            yield Job(title, functools.partial(run_sim, title, pier, scenario,
+                                               the_pass.sim_seconds / len(scenarios),
+                                               the_pass.env, log), log)
+
+
 # ---- checks ----
 
 def run_check(title, check, arguments):
@@ -388,9 +433,12 @@ def main(arguments):
         if the_pass.build in builds:
             if the_pass.pytest is not None:
                 jobs.append(e2e_job(the_pass, names, logs))
+            if the_pass.sim_seconds:
+                jobs += sim_jobs(the_pass, names, logs)
             jobs += c_jobs(the_pass, names, logs)
 
-    print(f"running the tests ({len(jobs)} jobs)", file=sys.stderr)
+    print(f"running the tests ({len(jobs)} jobs), simulations from seed {FIRST_SEED} on",
+          file=sys.stderr)
     run_jobs(jobs, report)
     print(report.last_line(), flush=True)
     return 1 if report.counts["failed"] or not report.counts["passed"] else 0

@@ -23,4 +23,34 @@ struct scenario {
 extern const struct scenario relay_scenario, message_scenario, chat_scenario,
     happy_eyeballs_scenario, cancel_scenario, stop_scenario, sync_scenario;
 
+/* ---- scenario.c: what scenarios share ---- */
+
+enum weather {
+    WEATHER_CLEAR, /* delays */
+    WEATHER_LOSSY, /* and lost segments: slower, but nothing may fail */
+    WEATHER_ROUGH, /* calls fail, hosts are cut off and crash: what fails must say so */
+};
+
+/* Draws what the network and the machines do in this seed, and sets it for all hosts. */
+enum weather weather_draw(void);
+
+/* A server that a host runs. */
+struct scenario_server {
+    const char *urls[4]; /* NULL behind the last */
+    pier_handler handler;
+    void *arg;
+    struct pier_serve_opts opts;
+};
+
+/* A program: serves until it is cancelled; after a failure it begins anew, as a service manager
+ * would have it. */
+int scenario_serve(void *arg);
+
+/* Dials, at most `tries` times, half a second apart, while nobody listens (yet). */
+struct pier_conn *scenario_dial(const char *url, const struct pier_dial_opts *opts, int tries);
+
+/* How much of what is left to take next: mostly all of it, up to most; now and then less, but at
+ * least 1. */
+size_t scenario_piece(size_t left, size_t most);
+
 #endif

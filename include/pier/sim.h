@@ -63,16 +63,19 @@ enum pier_sim_fault {
     PIER_SIM_RESOLVE,
 };
 
+enum { PIER_SIM_NUMBERED = 64 };
+
 /* What a run came to. */
 struct pier_sim_result {
     uint64_t seed;
     int64_t events;
-    int64_t time_ns;   /* virtual */
-    uint64_t hash;     /* of time, host, kind and length of every event */
-    int64_t faults;    /* that happened: failing calls, cuts, crashes */
-    int64_t choices;   /* between tasks that were ready */
-    int code;          /* what pier_sim_run() returned */
-    char failure[512]; /* its words */
+    int64_t time_ns;                          /* virtual */
+    uint64_t hash;                            /* of time, host, kind and length of every event */
+    int64_t faults;                           /* that happened: failing calls, cuts, crashes */
+    int64_t choices;                          /* between tasks that were ready */
+    int code;                                 /* what pier_sim_run() returned */
+    char failure[512];                        /* its words */
+    int64_t fault_numbers[PIER_SIM_NUMBERED]; /* of the first faults; for reductions */
 };
 
 struct pier_sim_opts {
@@ -82,7 +85,7 @@ struct pier_sim_opts {
     int64_t time_limit_ns;         /* virtual; a longer run has failed; default 24 hours */
     int64_t event_limit;           /* the same for events; default 10 million */
     FILE *trace;                   /* every event as a line; NULL: none */
-    const char *reduced; /* what a reduction left out: "calm=order+split,faults=3+17,size=25" */
+    const char *reduced; /* what a reduction left out: "calm=order+split,faults=1.3.17,size=25" */
     struct pier_sim_result *result; /* filled in, if not NULL */
     /* Sweeps only. */
     int jobs;            /* processes; default pier_cpu_count() */
@@ -126,8 +129,9 @@ PIER_API struct pier_sim_host *pier_sim_host(const char *name, const char *addre
  * code. */
 PIER_API int pier_sim_name(const char *name, const char *addresses);
 
-/* Starts fn(arg) on the host, as its program: a task that no scope of the caller owns. 0 or a
- * negative code. */
+/* Starts fn(arg) on the host, as its program: a task that no scope of the caller owns, and which
+ * may outlive the scenario by its clean-up. So what arg points to either stays, or the host is
+ * joined before the scenario returns. 0 or a negative code. */
 PIER_API int pier_sim_start(struct pier_sim_host *host, pier_task_fn fn, void *arg);
 
 /* Waits until the host's programs have ended; returns the first failure of one, with its words. */
@@ -142,7 +146,8 @@ PIER_API void pier_sim_stop(struct pier_sim_host *host);
 PIER_API void pier_sim_crash(struct pier_sim_host *host);
 
 /* Waits until the programs of a crashed or stopped host have ended, then starts them anew; peers of
- * old connections get a reset when they write. 0 or a negative code. */
+ * old connections get a reset when they write. 0 or a negative code; -ECANCELED once the scenario
+ * has returned. */
 PIER_API int pier_sim_restart(struct pier_sim_host *host);
 
 /* Moves the running task, and tasks it spawns from now on, to the host (NULL: back to "main"). */
@@ -156,6 +161,9 @@ PIER_API void pier_sim_fail_next(struct pier_sim_host *host, enum pier_sim_fault
 /* Sets the way from one host to another (NULL: all of them), this direction only. */
 PIER_API int pier_sim_set_link(struct pier_sim_host *from, struct pier_sim_host *to,
                                const struct pier_sim_link *link);
+
+/* How many calls fail from now on, in place of opts->faults. 0 or a negative code. */
+PIER_API int pier_sim_set_faults(const struct pier_sim_faults *faults);
 
 /* Nothing passes from one host to the other (NULL: all others) any more, this direction only;
  * passes again. A cut is seen only by those who send: segments are repeated, at last the connection

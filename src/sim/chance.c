@@ -75,14 +75,40 @@ static bool is_kept(const struct sim_reduced *r, int64_t number)
     return !r->only;
 }
 
-bool pi_sim_wanted(void)
+/* A fault is known by host, kind and the how many-th call of that kind there it meets; whether it
+ * happens depends on the seed and these alone. So a reduction that leaves one out does not change
+ * the others, and one that names them can let them happen earlier. */
+static int64_t number_of(int kind, const struct pier_sim_host *host, int64_t call)
 {
-    struct pi_sim *sim = pi_sim;
-    int64_t number = sim->fault_count++;
+    return (int64_t)host->index << 48 | (int64_t)kind << 40 | call;
+}
+
+static void has_happened(struct pi_sim *sim, int64_t number)
+{
+    if (sim->faults < PIER_SIM_NUMBERED)
+        sim->fault_numbers[sim->faults] = number;
+    sim->faults++;
+}
+
+static bool happens(struct pi_sim *sim, int64_t number)
+{
     if (pi_sim_is_calm(sim, SIM_FAULTS) || !is_kept(&sim->reduced, number))
         return false;
-    sim->faults_done++;
+    has_happened(sim, number);
     return true;
+}
+
+bool pi_sim_wanted(int kind, struct pier_sim_host *host)
+{
+    return happens(pi_sim, number_of(kind, host, host->fault_calls[kind]++));
+}
+
+static bool is_drawn(const struct pi_sim *sim, int64_t number, int ppm)
+{
+    if (ppm <= 0)
+        return false;
+    uint64_t state = sim->seed ^ ((uint64_t)number * 0xd1342543de82ef95u);
+    return (splitmix(&state) >> 32) * 1000000 >> 32 < (uint64_t)ppm;
 }
 
 bool pi_sim_faulty(enum pier_sim_fault kind, int ppm, struct pier_sim_host *host)
@@ -91,19 +117,25 @@ bool pi_sim_faulty(enum pier_sim_fault kind, int ppm, struct pier_sim_host *host
                                          "reset",         "peer has closed", "connection is dead",
                                          "interrupted",   "no name server" };
     struct pi_sim *sim = pi_sim;
+    int64_t call = host->fault_calls[kind]++;
+    int64_t number = number_of(kind, host, call);
     if (host->fail_next[kind] > 0) {
         host->fail_next[kind]--;
-        sim->faults_done++;
-    } else if (ppm <= 0 || pi_sim_below(&sim->fault, 1000000) >= (uint64_t)ppm ||
-               !pi_sim_wanted()) {
-        return false;
+        sim->faults++;
+        pi_sim_event(SIM_EV_FAULT, host, (int64_t)kind, "%s (asked for)", names[kind]);
+        return true;
     }
-    pi_sim_event(SIM_EV_FAULT, host, (int64_t)kind, "%s (fault %lld)", names[kind],
-                 (long long)sim->fault_count - 1);
+    bool comes = sim->reduced.only ? is_kept(&sim->reduced, number) : is_drawn(sim, number, ppm);
+    if (!comes || !happens(sim, number))
+        return false;
+    pi_sim_event(SIM_EV_FAULT, host, (int64_t)kind, "%s (fault %d.%d.%lld)", names[kind],
+                 host->index, (int)kind, (long long)call);
     return true;
 }
 
 /* ---- reductions ---- */
+
+static const int64_t most_calls = ((int64_t)1 << 40) - 1;
 
 static const struct {
     const char *name;
@@ -138,12 +170,24 @@ static bool parse_number(int64_t *out, const char *text, size_t len, int64_t mos
     return *end == '\0' && *out >= 0 && *out <= most;
 }
 
+/* "none", or host, kind and call: "1.3.17". */
 static bool parse_fault(struct sim_reduced *out, const char *text, size_t len)
 {
+    const int64_t most[] = { SIM_HOSTS_MAX - 1, SIM_FAULT_KINDS - 1, most_calls };
+    int64_t part[3];
     if (len == 4 && memcmp(text, "none", 4) == 0)
         return true;
-    return out->keep_count < SIM_KEEP_MAX &&
-           parse_number(&out->keep[out->keep_count++], text, len, INT64_MAX);
+    for (int i = 0; i < 3; i++) {
+        const char *dot = i < 2 ? memchr(text, '.', len) : text + len;
+        if (!dot || !parse_number(&part[i], text, (size_t)(dot - text), most[i]))
+            return false;
+        len -= i < 2 ? (size_t)(dot - text) + 1 : 0;
+        text = dot + 1;
+    }
+    if (out->keep_count == SIM_KEEP_MAX)
+        return false;
+    out->keep[out->keep_count++] = part[0] << 48 | part[1] << 40 | part[2];
+    return true;
 }
 
 /* One "key=a+b+c". */
@@ -205,7 +249,8 @@ void pi_sim_reduced_format(char *out, size_t cap, const struct sim_reduced *r)
         between = ",";
     }
     for (int i = 0; r->only && i < r->keep_count; i++)
-        fprintf(to, "%s%lld", i ? "+" : "", (long long)r->keep[i]);
+        fprintf(to, "%s%d.%d.%lld", i ? "+" : "", (int)(r->keep[i] >> 48),
+                (int)(r->keep[i] >> 40 & 0xff), (long long)(r->keep[i] & most_calls));
     if (r->size != 100)
         fprintf(to, "%ssize=%d", between, r->size);
     fclose(to);

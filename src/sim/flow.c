@@ -24,6 +24,7 @@ enum {
     USER_TIMEOUT_S = 924, /* of a system that was told nothing: tcp_retries2 */
     NO_HOST_S = 3,        /* until nobody has answered for an address */
     KEEPALIVE_S = 60,
+    SEGMENT = 1460,
 };
 
 /* ---- delays ---- */
@@ -45,13 +46,17 @@ static int64_t jitter(int64_t most)
     return pi_sim_range(&sim->network, 0, most) << shift;
 }
 
+int64_t pi_sim_latency(const struct pier_sim_host *from, const struct pier_sim_host *to)
+{
+    return or_default(pi_sim_way(from, to)->link.latency_ns, LATENCY_US * PIER_MICROSECOND);
+}
+
 int64_t pi_sim_delay(const struct pier_sim_host *from, const struct pier_sim_host *to)
 {
     if (from == to)
         return 1000 + jitter(LOCAL_US * PIER_MICROSECOND);
-    const struct pier_sim_link *link = &pi_sim_way(from, to)->link;
-    return or_default(link->latency_ns, LATENCY_US * PIER_MICROSECOND) +
-           jitter(or_default(link->jitter_ns, JITTER_US * PIER_MICROSECOND));
+    int64_t most = or_default(pi_sim_way(from, to)->link.jitter_ns, JITTER_US * PIER_MICROSECOND);
+    return pi_sim_latency(from, to) + jitter(most);
 }
 
 static int64_t time_on_wire(const struct sim_sock *s, size_t len)
@@ -120,44 +125,82 @@ void pi_sim_end_sock(struct sim_sock *s, int error)
         pi_sim_event(SIM_EV_TIMED_OUT, s->host, s->id, "#%d", s->id);
     pi_sim_wake_reader(s);
     pi_sim_wake_writer(s);
+    if (s->is_gone && s->other && error == -ETIMEDOUT)
+        pi_sim_watch(s->other); /* it was told nothing */
 }
+
+/* ---- keepalive ---- */
+
+static void deliver_due(struct pi_timer *timer);
+
+static void arm_flow(struct sim_sock *s)
+{
+    if (s->out.first && !s->out.stalled)
+        arm(&s->out.timer, deliver_due, s->out.first->due_ns);
+}
+
+static bool is_cut_off(const struct sim_sock *s)
+{
+    const struct sim_sock *other = s->other;
+    return is_cut(s->host, other->host) || is_cut(other->host, s->host);
+}
+
+static void keepalive(struct pi_timer *timer)
+{
+    struct sim_sock *s = PI_CONTAINER_OF(timer, struct sim_sock, control);
+    if (is_cut_off(s))
+        pi_sim_end_sock(s, -ETIMEDOUT);
+    else if (s->other->is_gone)
+        pi_sim_end_sock(s, -ECONNRESET);
+}
+
+/* A peer that has no room is asked for it, too. */
+static void probe(struct sim_sock *s)
+{
+    if (s->out.stalled) {
+        s->out.stalled = false;
+        s->out.first->due_ns = pi_sim->now_ns + RETRY_MS * PIER_MILLISECOND;
+        arm_flow(s);
+    }
+    if (s->no_keepalive || s->control.slot)
+        return;
+    int64_t when = pi_sim_range(&pi_sim->network, KEEPALIVE_S, 2 * KEEPALIVE_S) * PIER_SECOND;
+    arm(&s->control, keepalive, pi_sim->now_ns + when);
+}
+
+void pi_sim_watch(struct sim_sock *s)
+{
+    if (s->state != SIM_CONNECTED || s->is_gone || !s->other || s->is_pair)
+        return;
+    if (s->other->is_gone || is_cut_off(s))
+        probe(s);
+    else
+        pi_timer_disarm(&pi_sim->timers, &s->control);
+}
+
+/* ---- resets ---- */
 
 static void reset_arrives(struct pi_timer *timer)
 {
     struct sim_sock *s = PI_CONTAINER_OF(timer, struct sim_sock, reset);
     pi_sim_event(SIM_EV_RESET, s->host, s->id, "#%d", s->id);
-    pi_sim_end_sock(s, s->state == SIM_CONNECTS ? -ECONNREFUSED : -ECONNRESET);
+    pi_sim_end_sock(s, s->state == SIM_CONNECTS ? -ECONNREFUSED
+                       : s->at_end && !s->ends  ? -EPIPE
+                                                : -ECONNRESET);
 }
 
-void pi_sim_send_reset(struct sim_sock *from)
+bool pi_sim_send_reset(struct sim_sock *from)
 {
     struct sim_sock *to = from->other;
-    if (!to || to->is_gone || to->reset.slot || is_lost(from->host, to->host))
-        return;
+    if (!to || to->is_gone || to->reset.slot)
+        return true;
+    if (is_lost(from->host, to->host)) {
+        if (to->state == SIM_CONNECTED)
+            probe(to);
+        return false;
+    }
     arm(&to->reset, reset_arrives, pi_sim->now_ns + pi_sim_delay(from->host, to->host));
-}
-
-/* ---- keepalive ---- */
-
-static void keepalive(struct pi_timer *timer)
-{
-    struct sim_sock *s = PI_CONTAINER_OF(timer, struct sim_sock, control);
-    struct sim_sock *other = s->other;
-    if (is_cut(s->host, other->host) || is_cut(other->host, s->host))
-        pi_sim_end_sock(s, -ETIMEDOUT);
-    else if (other->is_gone)
-        pi_sim_end_sock(s, -ECONNRESET);
-}
-
-void pi_sim_watch_dead(struct sim_sock *s)
-{
-    struct sim_sock *other = s->other;
-    if (s->state != SIM_CONNECTED || s->is_gone || s->no_keepalive || !other || s->control.slot)
-        return;
-    if (!other->is_gone && !is_cut(s->host, other->host) && !is_cut(other->host, s->host))
-        return;
-    int64_t when = pi_sim_range(&pi_sim->network, KEEPALIVE_S, 2 * KEEPALIVE_S) * PIER_SECOND;
-    arm(&s->control, keepalive, pi_sim->now_ns + when);
+    return true;
 }
 
 /* ---- delivery ---- */
@@ -192,14 +235,6 @@ static void pop(struct sim_sock *s)
     pi_free(chunk);
 }
 
-static void deliver_due(struct pi_timer *timer);
-
-static void arm_flow(struct sim_sock *s)
-{
-    if (s->out.first && !s->out.stalled)
-        arm(&s->out.timer, deliver_due, s->out.first->due_ns);
-}
-
 /* Sent again later, until the user time-out has passed. */
 static void lose(struct sim_sock *s, struct sim_chunk *chunk)
 {
@@ -223,12 +258,7 @@ static void lose(struct sim_sock *s, struct sim_chunk *chunk)
 static bool deliver_open(struct sim_sock *s, struct sim_chunk *chunk)
 {
     struct sim_sock *to = s->other, *l = to->listener;
-    if (!l || l->state != SIM_LISTENS || !l->is_open) {
-        pi_sim_send_reset(to);
-        pi_sim_end_sock(to, 0);
-        return false;
-    }
-    if (l->queued >= l->backlog) {
+    if (pi_sim_is_full(l)) {
         lose(s, chunk);
         return false;
     }
@@ -257,24 +287,44 @@ static bool deliver_data(struct sim_sock *s, struct sim_chunk *chunk)
         pi_sim_event(SIM_EV_ARRIVE, to->host, (int64_t)n, "#%d: %zu bytes of #%d", to->id, n,
                      s->id);
         pi_sim_wake_reader(to);
-        pi_sim_wake_writer(s);
+        if (3 * s->out.in_flight <= 2 * s->send_room) /* as the kernel's sk_stream_is_writeable() */
+            pi_sim_wake_writer(s);
     }
     s->out.stalled = chunk->taken < chunk->len;
     return !s->out.stalled;
+}
+
+static void get_end(struct sim_sock *s)
+{
+    struct sim_sock *to = s->other;
+    pi_sim_event(SIM_EV_END, to->host, to->id, "#%d: end of #%d", to->id, s->id);
+    to->at_end = true;
+    pi_sim_wake_reader(to);
+}
+
+static bool is_for_nobody(const struct sim_sock *to, const struct sim_chunk *chunk)
+{
+    const struct sim_sock *l = to->listener;
+    bool is_closed = chunk->kind == SIM_OPEN ? l->state != SIM_LISTENS || !l->is_open
+                                             : chunk->kind == SIM_DATA && to->was_closed;
+    return to->is_gone || is_closed;
 }
 
 /* Whether the chunk has arrived; else the flow waits, or is no more. */
 static bool deliver(struct sim_sock *s, struct sim_chunk *chunk)
 {
     struct sim_sock *to = s->other;
-    if (!s->is_pair && is_lost(s->host, to->host)) {
+    if (is_lost(s->host, to->host)) {
         lose(s, chunk);
         return false;
     }
-    if (to->is_gone || (to->was_closed && chunk->kind == SIM_DATA)) {
-        pi_sim_send_reset(to);
+    if (is_for_nobody(to, chunk)) {
+        bool is_told = pi_sim_send_reset(to);
         pi_sim_end_sock(to, 0);
-        pi_sim_drop_flow(s);
+        if (is_told)
+            pi_sim_drop_flow(s);
+        else
+            lose(s, chunk);
         return false;
     }
     chunk->first_lost_ns = 0;
@@ -284,9 +334,7 @@ static bool deliver(struct sim_sock *s, struct sim_chunk *chunk)
     case SIM_DATA:
         return deliver_data(s, chunk);
     default:
-        pi_sim_event(SIM_EV_END, to->host, to->id, "#%d: end of #%d", to->id, s->id);
-        to->at_end = true;
-        pi_sim_wake_reader(to);
+        get_end(s);
         return true;
     }
 }
@@ -302,9 +350,28 @@ static void deliver_due(struct pi_timer *timer)
     arm_flow(s);
 }
 
+/* Within a machine what is sent is there: unix(7). */
+static int pass_over(struct sim_sock *s, enum sim_chunk_kind kind, const void *bytes, size_t len)
+{
+    struct sim_sock *to = s->other;
+    if (kind == SIM_FIN) {
+        s->ends = true;
+        get_end(s);
+        return 0;
+    }
+    if (!put_in(to, bytes, len))
+        return -ENOMEM;
+    pi_sim_event(SIM_EV_ARRIVE, to->host, (int64_t)len, "#%d: %zu bytes of #%d", to->id, len,
+                 s->id);
+    pi_sim_wake_reader(to);
+    return 0;
+}
+
 int pi_sim_send(struct sim_sock *s, enum sim_chunk_kind kind, const void *bytes, size_t len)
 {
     struct pi_sim *sim = pi_sim;
+    if (s->is_pair)
+        return pass_over(s, kind, bytes, len);
     sim->quiet++;
     struct sim_chunk *chunk = pi_zalloc(sizeof *chunk + len);
     sim->quiet--;
@@ -330,10 +397,19 @@ int pi_sim_send(struct sim_sock *s, enum sim_chunk_kind kind, const void *bytes,
     return 0;
 }
 
+/* A window that has opened by a few bytes is not told (RFC 9293, 3.8.6.2.2). */
+static bool is_silly(const struct sim_sock *s)
+{
+    size_t room = s->window - s->in_len;
+    return s->in_len > 0 && room < SEGMENT && room < s->window / 2;
+}
+
 void pi_sim_has_room(struct sim_sock *receiver)
 {
     struct sim_sock *s = receiver->other;
-    if (!s || !s->out.stalled)
+    if (s && s->is_pair)
+        pi_sim_wake_writer(s);
+    if (!s || !s->out.stalled || is_silly(receiver))
         return;
     s->out.stalled = false;
     s->out.first->due_ns = pi_sim->now_ns + pi_sim_delay(receiver->host, s->host);
@@ -375,6 +451,10 @@ static struct sim_sock *make_other_end(struct sim_sock *s, struct sim_sock *list
     c->peer = s->local;
     c->no_keepalive = listener->no_keepalive;
     c->user_timeout_ns = listener->user_timeout_ns;
+    if (listener->has_window)
+        c->window = listener->window;
+    if (listener->has_send_room)
+        c->send_room = listener->send_room;
     c->listener = listener;
     c->other = s;
     s->other = c;
@@ -441,7 +521,7 @@ static void is_asked(struct pi_timer *timer)
         return;
     }
     bool known = s->other && !s->other->is_gone;
-    if (!known && (listener->queued >= listener->backlog || !make_other_end(s, listener)))
+    if (!known && (pi_sim_is_full(listener) || !make_other_end(s, listener)))
         try_again(s);
     else
         arm(&s->control, is_answered, back);
@@ -464,8 +544,6 @@ static void connect_path(struct sim_sock *s, struct sim_sock *listener)
     }
     s->is_pair = c->is_pair = true; /* nothing of the network's comes between */
     s->state = SIM_CONNECTED;
-    s->local.len = sizeof(sa_family_t);
-    c->peer = s->local;
     listener->queued++;
     if (listener->queue_first)
         listener->queue_last->next_queued = c;

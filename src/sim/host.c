@@ -289,6 +289,8 @@ int pier_sim_restart(struct pier_sim_host *host)
     if (!pi_sim || !host)
         return pi_sim ? pier_error_code() : outside();
     int rc = pier_event_wait(&host->ended);
+    if (rc == 0 && pi_sim->is_over)
+        rc = pi_fail(-ECANCELED, "restart %s", host->names.name);
     if (rc < 0)
         return rc;
     pi_sim_event(SIM_EV_HOST, host, 3, "restart");
@@ -343,17 +345,25 @@ int pier_sim_set_link(struct pier_sim_host *from, struct pier_sim_host *to,
     return 0;
 }
 
+int pier_sim_set_faults(const struct pier_sim_faults *faults)
+{
+    if (!pi_sim)
+        return outside();
+    pi_sim->opts.faults = *faults;
+    return 0;
+}
+
 static void set_cut(struct sim_way *way, const void *cut)
 {
     way->is_cut = *(const bool *)cut;
 }
 
-/* Connections over a way that has gone may have nothing to send: keepalive looks after them. */
+/* Connections may have nothing to send: keepalive looks after them. */
 static void watch_all(void)
 {
     struct pi_sim *sim = pi_sim;
     for (int i = 0; i < sim->sock_count; i++)
-        pi_sim_watch_dead(sim->socks[i]);
+        pi_sim_watch(sim->socks[i]);
 }
 
 void pier_sim_cut(struct pier_sim_host *from, struct pier_sim_host *to)
@@ -373,38 +383,49 @@ void pier_sim_heal(struct pier_sim_host *from, struct pier_sim_host *to)
         return;
     pi_sim_event(SIM_EV_HEAL, from, to ? to->index : -1, "to %s", to ? to->names.name : "all");
     each_way(from, to, set_cut, &cut);
+    watch_all();
 }
 
 /* ---- chaos ---- */
 
-static int64_t about(int64_t ns)
+enum { CUTS = 101, CRASHES }; /* streams */
+
+/* Both draw from streams of their own, and go through the motions of what a reduction leaves out:
+ * the rest stays as it was. */
+
+static int64_t about(struct sim_random *r, int64_t ns)
 {
-    return pi_sim_range(&pi_sim->fault, ns / 4 + 1, ns + ns * 3 / 4);
+    return pi_sim_range(r, ns / 4 + 1, ns + ns * 3 / 4);
 }
 
-static struct pier_sim_host *any_host(int first)
+static struct pier_sim_host *any_host(struct sim_random *r, int first)
 {
-    int index = (int)pi_sim_range(&pi_sim->fault, first, pi_sim->host_count - 1);
-    return pi_sim->hosts[index];
+    return pi_sim->hosts[pi_sim_range(r, first, pi_sim->host_count - 1)];
 }
 
 static int cut_now_and_then(void *arg)
 {
     const struct pier_sim_chaos *chaos = arg;
+    struct sim_random r;
     int rc = 0;
+    pi_sim_seed(&r, pi_sim->seed, CUTS);
     while (rc == 0) {
-        rc = pier_sleep(about(chaos->cut_every_ns));
-        struct pier_sim_host *a = any_host(0), *b = any_host(0);
-        bool both = pi_sim_one_in(&pi_sim->fault, 2);
-        int64_t for_ns = about(chaos->cut_for_ns);
-        if (rc < 0 || a == b || !pi_sim_wanted())
+        rc = pier_sleep(about(&r, chaos->cut_every_ns));
+        struct pier_sim_host *a = any_host(&r, 0), *b = any_host(&r, 0);
+        bool both = pi_sim_one_in(&r, 2);
+        int64_t for_ns = about(&r, chaos->cut_for_ns);
+        if (rc < 0 || a == b)
             continue;
-        pier_sim_cut(a, b);
-        if (both)
+        bool wanted = pi_sim_wanted(SIM_CUT, a);
+        if (wanted)
+            pier_sim_cut(a, b);
+        if (wanted && both)
             pier_sim_cut(b, a);
         rc = pier_sleep(for_ns);
-        pier_sim_heal(a, b);
-        pier_sim_heal(b, a);
+        if (wanted)
+            pier_sim_heal(a, b);
+        if (wanted && both)
+            pier_sim_heal(b, a);
     }
     return 0;
 }
@@ -412,16 +433,20 @@ static int cut_now_and_then(void *arg)
 static int crash_now_and_then(void *arg)
 {
     const struct pier_sim_chaos *chaos = arg;
+    struct sim_random r;
     int rc = 0;
+    pi_sim_seed(&r, pi_sim->seed, CRASHES);
     while (rc == 0 && (chaos->only || pi_sim->host_count > 1)) {
-        rc = pier_sleep(about(chaos->crash_every_ns));
-        struct pier_sim_host *host = chaos->only ? chaos->only : any_host(1);
-        int64_t for_ns = about(chaos->crash_for_ns);
-        if (rc < 0 || host->is_down || !pi_sim_wanted())
+        rc = pier_sleep(about(&r, chaos->crash_every_ns));
+        struct pier_sim_host *host = chaos->only ? chaos->only : any_host(&r, 1);
+        int64_t for_ns = about(&r, chaos->crash_for_ns);
+        if (rc < 0 || host->is_down)
             continue;
-        pier_sim_crash(host);
+        bool wanted = pi_sim_wanted(SIM_CRASH, host);
+        if (wanted)
+            pier_sim_crash(host);
         rc = pier_sleep(for_ns);
-        if (rc == 0)
+        if (wanted && rc == 0)
             rc = pier_sim_restart(host);
     }
     return 0;

@@ -14,10 +14,13 @@
 #include "base/assert.h"
 #include "task/offload.h"
 
+#include <stdlib.h>
+
 enum {
-    TURN_NS = 2000,    /* at most, of virtual time */
-    LATE_NS = 1000000, /* after its deadline a wait must be over */
-    TURNS_EACH = 50,   /* that each other task may take first: chance is not fair */
+    TURN_NS = 2000,               /* at most, of virtual time */
+    LATE_NS = 1000000,            /* after its deadline a wait must be over */
+    TURNS_EACH = 50,              /* that each other task may take first: chance is not fair */
+    IDLE_TURNS = 5 * 1000 * 1000, /* between two events; a task that only yields takes no time */
 };
 
 /* ---- whose turn it is ---- */
@@ -134,7 +137,10 @@ static int64_t earlier(int64_t a, int64_t b)
 /* Nobody will ever be ready: the run ends here, by cancellation. */
 static void is_stuck(struct pi_sim *sim)
 {
-    PIER_ASSERT(!sim->giving_up); /* not even a cancellation gets them going */
+    if (sim->giving_up) { /* not even a cancellation gets them going */
+        fprintf(stderr, "simulation: %s; the tasks cannot be cancelled\n", sim->failure);
+        abort();
+    }
     pi_sim_failed("every task waits, and nothing is to come");
     pi_sim_give_up(sim);
 }
@@ -145,6 +151,17 @@ static void look_at_the_time(struct pi_sim *sim)
         return;
     pi_sim_failed("not over after %lld s of virtual time",
                   (long long)(sim->opts.time_limit_ns / PIER_SECOND));
+    pi_sim_give_up(sim);
+}
+
+static void look_at_the_turns(struct pi_sim *sim)
+{
+    if (sim->turns_at != sim->events)
+        sim->turns = 0;
+    sim->turns_at = sim->events;
+    if (++sim->turns < IDLE_TURNS || sim->giving_up)
+        return;
+    pi_sim_failed("tasks take turns, and nothing happens");
     pi_sim_give_up(sim);
 }
 
@@ -161,6 +178,7 @@ static void sim_poll(struct pi_loop *loop, int64_t deadline_ns)
     struct pi_sim *sim = loop->io;
     loop->budget = 1; /* every switch comes by here */
     pass_time(sim);
+    look_at_the_turns(sim);
     run_due(sim, loop);
     pi_thread_drain(loop->thread);
     while (!loop->ready) {
@@ -321,6 +339,7 @@ static void sim_detach(struct pi_loop *loop, struct io_fd *f)
 
 static int sim_open(struct pi_loop *loop)
 {
+    loop->budget = 1; /* from the first switch on */
     return 0;
 }
 

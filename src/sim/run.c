@@ -167,8 +167,7 @@ static struct pi_sim *new_sim(uint64_t seed, const struct pier_sim_opts *opts)
     sim->seed = seed;
     sim->now_ns = sim->began_ns = clock_start_ns;
     sim->thread = pi_task_self()->thread;
-    struct sim_random *streams[] = { &sim->order, &sim->network, &sim->fault, &sim->user,
-                                     &sim->secret };
+    struct sim_random *streams[] = { &sim->order, &sim->network, &sim->user, &sim->secret };
     for (unsigned i = 0; i < sizeof streams / sizeof streams[0]; i++)
         pi_sim_seed(streams[i], seed, i + 1);
     if (pi_sim_reduced_parse(&sim->reduced, sim->opts.reduced) < 0) {
@@ -234,11 +233,12 @@ static void tell(const struct pi_sim *sim, struct pier_sim_result *result)
         .events = sim->events,
         .time_ns = sim->now_ns - sim->began_ns,
         .hash = sim->hash,
-        .faults = sim->faults_done,
+        .faults = sim->faults,
         .choices = sim->choices,
         .code = sim->code,
     };
     snprintf(result->failure, sizeof result->failure, "%s", sim->code < 0 ? sim->failure : "");
+    memcpy(result->fault_numbers, sim->fault_numbers, sizeof result->fault_numbers);
 }
 
 static int enter(struct pi_sim *sim, struct pi_task *self, pier_task_fn scenario)

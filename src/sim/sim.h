@@ -31,7 +31,10 @@ struct sim_random {
     uint64_t state[4];
 };
 
-enum { SIM_KEEP_MAX = 64 };
+enum { SIM_KEEP_MAX = PIER_SIM_NUMBERED, SIM_REDUCED_CAP = 2048 /* as text */ };
+
+/* Faults that are no failing calls, after those of enum pier_sim_fault. */
+enum { SIM_CUT = PIER_SIM_RESOLVE + 1, SIM_CRASH, SIM_FAULT_KINDS };
 
 /* Kinds of trouble that a reduction may leave out. */
 enum {
@@ -108,8 +111,9 @@ struct sim_sock {
     struct sim_sock *other;  /* the other end */
     unsigned char *in;       /* received, not read */
     size_t in_start, in_len, in_cap;
-    size_t window;    /* the most that in may hold */
-    size_t send_room; /* the most that may be in flight */
+    size_t window;                  /* the most that in may hold */
+    size_t send_room;               /* the most that may be in flight */
+    bool has_window, has_send_room; /* as its program has asked for */
     struct sim_flow out;
     struct pi_timer control; /* connecting: the next try; connected: keepalive */
     struct pi_timer reset;   /* one is on its way here */
@@ -155,7 +159,8 @@ struct pier_sim_host {
     bool is_down;
     int next_port;
     int fail_next[PIER_SIM_RESOLVE + 1];
-    struct sim_sock *bound; /* that have a local address */
+    int64_t fault_calls[SIM_FAULT_KINDS]; /* that might have failed */
+    struct sim_sock *bound;               /* that have a local address */
     struct sim_path *paths;
     struct sim_program *programs;
     struct pier_event ended; /* set when no program runs */
@@ -175,7 +180,7 @@ struct pi_sim {
     struct pi_thread *thread;
     struct pier_scope scope; /* of everything */
     int64_t now_ns, began_ns;
-    struct sim_random order, network, fault, user, secret;
+    struct sim_random order, network, user, secret;
     struct sim_reduced reduced;
     struct pi_timers timers; /* of the network */
     struct io_fd *kicked;    /* with armed operations to look at */
@@ -186,8 +191,10 @@ struct pi_sim {
     struct sim_name *names;
     struct sim_way *ways; /* SIM_HOSTS_MAX squared */
     int quiet;            /* inside the simulator: its own memory is refused to nobody */
-    int64_t fault_count, faults_done, choices;
+    int64_t faults, choices;
+    int64_t fault_numbers[PIER_SIM_NUMBERED];
     int64_t events;
+    int64_t turns, turns_at; /* since that event */
     uint64_t hash;
     int64_t cancel_at; /* event; 0: never */
     struct pier_scope *cancel_scope;
@@ -219,8 +226,8 @@ int64_t pi_sim_range(struct sim_random *r, int64_t lo, int64_t hi);
 bool pi_sim_one_in(struct sim_random *r, unsigned n);
 /* Whether a call of this kind fails now, here. */
 bool pi_sim_faulty(enum pier_sim_fault kind, int ppm, struct pier_sim_host *host);
-/* Whether trouble that has been drawn is to happen: counts it. */
-bool pi_sim_wanted(void);
+/* Whether trouble of the kind (SIM_CUT…) at this host, the next of its kind there, is to happen. */
+bool pi_sim_wanted(int kind, struct pier_sim_host *host);
 static inline bool pi_sim_is_calm(const struct pi_sim *sim, unsigned kind)
 {
     return sim->reduced.calm & kind;
@@ -287,17 +294,25 @@ int pi_sim_open_sockets(const struct pi_sim *sim, char *words, size_t cap);
 /* flow.c */
 /* Connects: the answer comes later, in s->state and s->error. */
 void pi_sim_connect(struct sim_sock *s, const struct sim_addr *to);
+/* One way, at least. */
+int64_t pi_sim_latency(const struct pier_sim_host *from, const struct pier_sim_host *to);
 /* 0, or -ENOMEM. */
 int pi_sim_send(struct sim_sock *s, enum sim_chunk_kind kind, const void *bytes, size_t len);
 /* The receiver has read: what waits for room moves on. */
 void pi_sim_has_room(struct sim_sock *receiver);
-void pi_sim_send_reset(struct sim_sock *from);
+/* Whether it is on its way: it is not repeated, but what it answers is, and there is keepalive. */
+bool pi_sim_send_reset(struct sim_sock *from);
 /* The socket is known no more, for that reason; its program learns it. */
 void pi_sim_end_sock(struct sim_sock *s, int error);
 void pi_sim_drop_flow(struct sim_sock *s);
-/* The way to the other end, or the machine there, is gone: keepalive will find out. */
-void pi_sim_watch_dead(struct sim_sock *s);
+/* Ways have changed: if nothing passes any more, or nobody is there, keepalive will find out. */
+void pi_sim_watch(struct sim_sock *s);
 int64_t pi_sim_delay(const struct pier_sim_host *from, const struct pier_sim_host *to);
+/* One more than the backlog fits, as in the kernel. */
+static inline bool pi_sim_is_full(const struct sim_sock *listener)
+{
+    return listener->queued > listener->backlog;
+}
 
 /* run.c */
 int pi_sim_failed(const char *fmt, ...) PIER_PRINTF(1, 2);

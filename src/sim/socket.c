@@ -186,6 +186,15 @@ static bool is_any(const struct sim_addr *addr)
     return IN6_IS_ADDR_UNSPECIFIED(&addr->in6.sin6_addr);
 }
 
+/* A connect to any address is one to this machine. */
+static void set_loopback(struct sim_addr *addr)
+{
+    if (addr->any.sa_family == AF_INET)
+        addr->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    else
+        addr->in6.sin6_addr = in6addr_loopback;
+}
+
 static bool same_ip(const struct sim_addr *a, const struct sim_addr *b)
 {
     if (a->any.sa_family != b->any.sa_family)
@@ -318,7 +327,7 @@ static size_t read_len(struct sim_sock *s, size_t len)
 static ssize_t receive(struct sim_sock *s, void *buf, size_t len)
 {
     trouble(s);
-    if (s->in_len > 0 && len > 0) {
+    if (s->in_len > 0) {
         size_t n = read_len(s, len);
         memcpy(buf, s->in + s->in_start, n);
         s->in_start += n;
@@ -327,7 +336,7 @@ static ssize_t receive(struct sim_sock *s, void *buf, size_t len)
         pi_sim_has_room(s);
         return (ssize_t)n;
     }
-    if (s->error)
+    if (s->error && !(s->at_end && !s->is_pair)) /* after TCP's end it is for who writes */
         return take_error(s);
     if (s->at_end || s->is_gone)
         return 0;
@@ -344,11 +353,19 @@ static size_t segment_len(size_t left)
     return left < SEGMENT ? left : SEGMENT;
 }
 
+static size_t room_to_send(const struct sim_sock *s)
+{
+    size_t used = s->is_pair ? s->other->in_len : s->out.in_flight;
+    return s->send_room > used ? s->send_room - used : 0;
+}
+
 /* What a send finds before it does anything. */
 static int before_send(struct sim_sock *s)
 {
     const struct pier_sim_faults *f = &pi_sim->opts.faults;
     trouble(s);
+    if (s->is_pair && s->other->was_closed)
+        return -EPIPE;
     if (s->error)
         return take_error(s);
     if (s->state != SIM_CONNECTED)
@@ -366,7 +383,7 @@ static ssize_t transmit(struct sim_sock *s, const unsigned char *bytes, size_t l
     int rc = before_send(s);
     if (rc < 0)
         return rc;
-    size_t room = s->send_room > s->out.in_flight ? s->send_room - s->out.in_flight : 0;
+    size_t room = room_to_send(s);
     size_t want = len < room ? len : room;
     size_t done = 0;
     for (int i = 0; done < want && i < SEGMENTS_AT_ONCE; i++) {
@@ -434,7 +451,7 @@ static int connect_fault(struct sim_sock *s)
     static const int codes[] = { -ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH };
     if (!pi_sim_faulty(PIER_SIM_REFUSE, pi_sim->opts.faults.refuse, s->host))
         return 0;
-    return codes[pi_sim_below(&pi_sim->fault, s->family == AF_UNIX ? 1 : 3)];
+    return codes[s->family == AF_UNIX ? 0 : s->host->fault_calls[PIER_SIM_REFUSE] % 3];
 }
 
 /* A host has no address of that family: no way there. */
@@ -484,7 +501,7 @@ static ssize_t connect_unix(struct sim_sock *s, const struct sim_addr *to)
     struct sim_sock *l = path->sock;
     if (!l || l->state != SIM_LISTENS)
         return -ECONNREFUSED;
-    if (l->queued >= l->backlog)
+    if (pi_sim_is_full(l))
         return -ENOBUFS;
     int rc = start_connect(s, to);
     if (rc < 0)
@@ -507,6 +524,8 @@ static ssize_t connect_now(struct sim_sock *s, struct io_op *op)
     memcpy(&to.any, op->buf, op->addr_len);
     if (s->family == AF_UNIX)
         return connect_unix(s, &to);
+    if (is_any(&to))
+        set_loopback(&to);
     int rc = start_connect(s, &to);
     if (rc < 0)
         return rc;
@@ -514,17 +533,20 @@ static ssize_t connect_now(struct sim_sock *s, struct io_op *op)
     return -EAGAIN;
 }
 
+/* As poll(2): whoever is told of an end or an error is ready for everything. */
 static ssize_t ready_events(struct sim_sock *s, size_t wanted)
 {
+    bool is_over = s->is_gone || s->error || (s->is_pair && s->other->was_closed);
     size_t events = 0;
-    bool has_room = s->state == SIM_CONNECTED && s->out.in_flight < s->send_room;
-    if (s->in_len > 0 || s->at_end || s->queue_first || s->is_gone || s->error)
+    if (s->in_len > 0 || s->at_end || s->queue_first || is_over)
         events |= POLLIN;
-    if (has_room || s->is_gone || s->error)
+    if (is_over || (s->state == SIM_CONNECTED && room_to_send(s) > 0))
         events |= POLLOUT;
     events &= wanted;
-    if (s->is_gone || s->error)
+    if (is_over || (s->at_end && s->ends))
         events |= POLLHUP;
+    if (s->error)
+        events |= POLLERR;
     return events ? (ssize_t)events : -EAGAIN;
 }
 
@@ -532,8 +554,9 @@ ssize_t pi_sim_attempt(struct io_op *op)
 {
     struct sim_sock *s = pi_sim_sock(op->fd->fd);
     if (!s)
-        return op->fd->fd < FIRST_FD ? -EOPNOTSUPP : -EBADF;
-    if (s->host->is_down)
+        return op->fd->fd >= 0 && op->fd->fd < FIRST_FD ? -EOPNOTSUPP : -EBADF;
+    /* An accept that says so would be tried again: it was the connection's. */
+    if (s->host->is_down && op->code != IO_ACCEPT)
         return -ENETDOWN;
     const struct msghdr *msg = op->buf;
     switch (op->code) {
@@ -559,6 +582,15 @@ ssize_t pi_sim_attempt(struct io_op *op)
 
 /* ---- the calls that never wait ---- */
 
+static struct sim_addr no_address(int family)
+{
+    struct sim_addr addr = { .any.sa_family = (sa_family_t)family };
+    addr.len = family == AF_INET    ? sizeof addr.in
+               : family == AF_INET6 ? sizeof addr.in6
+                                    : sizeof addr.any.sa_family;
+    return addr;
+}
+
 static int sim_open(int family, int type)
 {
     struct pier_sim_host *host = pi_sim_here();
@@ -573,7 +605,7 @@ static int sim_open(int family, int type)
     struct sim_sock *s = pi_sim_sock_new(host, family);
     if (!s)
         return -ENOMEM;
-    s->local = (struct sim_addr){ .any.sa_family = (sa_family_t)family };
+    s->local = no_address(family);
     pi_sim_event(SIM_EV_OPEN, host, s->id, "#%d", s->id);
     return s->fd;
 }
@@ -609,14 +641,14 @@ static int sim_bind(int fd, const struct sockaddr *addr, socklen_t len)
     if (rc == 0)
         s->state = SIM_BOUND;
     else
-        s->local = (struct sim_addr){ .any.sa_family = AF_UNIX };
+        s->local = no_address(AF_UNIX);
     return rc;
 }
 
 static int sim_listen(int fd, int backlog)
 {
     struct sim_sock *s = pi_sim_sock(fd);
-    if (!s || s->state != SIM_BOUND)
+    if (!s || (s->state != SIM_BOUND && s->state != SIM_LISTENS))
         return s ? -EINVAL : -EBADF;
     s->state = SIM_LISTENS;
     s->backlog = backlog < 1 ? 1 : backlog;
@@ -641,12 +673,19 @@ static int sim_local(int fd, struct sockaddr *addr, socklen_t *len)
     return s ? copy_addr(addr, len, &s->local) : -EBADF;
 }
 
+/* Both ends that have come make an end of it. */
+static bool is_connected(const struct sim_sock *s)
+{
+    bool has_ended = !s->is_pair && s->at_end && s->other && s->other->at_end;
+    return s->state == SIM_CONNECTED && !s->is_gone && !has_ended;
+}
+
 static int sim_peer(int fd, struct sockaddr *addr, socklen_t *len)
 {
     const struct sim_sock *s = pi_sim_sock(fd);
     if (!s)
         return -EBADF;
-    return s->state == SIM_CONNECTED && !s->is_gone ? copy_addr(addr, len, &s->peer) : -ENOTCONN;
+    return is_connected(s) ? copy_addr(addr, len, &s->peer) : -ENOTCONN;
 }
 
 /* Those that change what can be seen; the others are taken and forgotten. */
@@ -666,6 +705,8 @@ static int sim_set(int fd, int level, int option, const void *value, socklen_t l
         s->window = (size_t)number;
     else if (level == SOL_SOCKET && option == SO_SNDBUF && number > 0)
         s->send_room = (size_t)number;
+    s->has_window |= level == SOL_SOCKET && option == SO_RCVBUF;
+    s->has_send_room |= level == SOL_SOCKET && option == SO_SNDBUF;
     return 0;
 }
 
@@ -673,10 +714,9 @@ static int get_info(const struct sim_sock *s, void *value, socklen_t *len)
 {
     struct tcp_info info = { .tcpi_min_rtt = UINT32_MAX, .tcpi_snd_mss = SEGMENT };
     if (s->other && s->other->host != s->host) {
-        const struct pier_sim_link *there = &pi_sim_way(s->host, s->other->host)->link;
-        const struct pier_sim_link *back = &pi_sim_way(s->other->host, s->host)->link;
-        info.tcpi_min_rtt = (uint32_t)((there->latency_ns + back->latency_ns) / 1000);
-        info.tcpi_rtt = info.tcpi_min_rtt;
+        const struct pier_sim_host *there = s->other->host;
+        int64_t both = pi_sim_latency(s->host, there) + pi_sim_latency(there, s->host);
+        info.tcpi_rtt = info.tcpi_min_rtt = (uint32_t)(both / PIER_MICROSECOND);
     }
     memcpy(value, &info, *len < sizeof info ? *len : sizeof info);
     return 0;
@@ -702,14 +742,26 @@ static int sim_shutdown(int fd, int how)
     struct sim_sock *s = pi_sim_sock(fd);
     if (!s)
         return -EBADF;
-    if (s->state != SIM_CONNECTED || s->is_gone)
-        return -ENOTCONN;
     if (how != SHUT_WR)
         return -EOPNOTSUPP;
-    if (s->ends)
+    if (s->family != AF_UNIX && !is_connected(s))
+        return -ENOTCONN;
+    if (s->ends || s->state != SIM_CONNECTED || s->is_gone || s->other->was_closed)
         return 0;
     pi_sim_event(SIM_EV_END, s->host, s->id, "#%d sends its end", s->id);
     return pi_sim_send(s, SIM_FIN, NULL, 0);
+}
+
+/* The other end of a Unix socket learns it at once. */
+static void close_pair(struct sim_sock *s, bool is_reset)
+{
+    struct sim_sock *other = s->other;
+    s->was_closed = true;
+    if (is_reset)
+        other->error = -ECONNRESET;
+    other->at_end = true;
+    pi_sim_wake_reader(other);
+    pi_sim_wake_writer(other);
 }
 
 /* Nobody will accept them. */
@@ -718,6 +770,10 @@ static void reset_queue(struct sim_sock *s)
     while (s->queue_first) {
         struct sim_sock *c = s->queue_first;
         s->queue_first = c->next_queued;
+        if (c->is_pair) {
+            close_pair(c, true);
+            continue;
+        }
         pi_sim_send_reset(c);
         pi_sim_end_sock(c, 0);
     }
@@ -729,7 +785,9 @@ static void close_connected(struct sim_sock *s)
 {
     if (s->is_gone)
         return;
-    if (s->in_len > 0) {
+    if (s->is_pair) {
+        close_pair(s, s->in_len > 0);
+    } else if (s->in_len > 0) {
         pi_sim_send_reset(s);
         pi_sim_end_sock(s, 0);
     } else if (!s->ends && pi_sim_send(s, SIM_FIN, NULL, 0) < 0) {
@@ -773,8 +831,7 @@ static int sim_pair(int fds[2])
         ends[i]->other = ends[!i];
         ends[i]->is_pair = true;
         ends[i]->state = SIM_CONNECTED;
-        ends[i]->local.len = ends[i]->peer.len = sizeof(sa_family_t);
-        ends[i]->peer.any.sa_family = AF_UNIX;
+        ends[i]->peer = no_address(AF_UNIX);
     }
     return 0;
 }
@@ -820,7 +877,7 @@ void pi_sim_crash_sockets(struct pier_sim_host *host)
         struct sim_sock *other = s->other;
         pi_sim_end_sock(s, -ENETDOWN);
         if (other)
-            pi_sim_watch_dead(other);
+            pi_sim_watch(other);
     }
 }
 

@@ -249,18 +249,29 @@ static const char *replay_of(const struct sweep *s)
     return s->opts && s->opts->replay ? s->opts->replay : "replay:";
 }
 
-/* The last lines of a file. */
-static void print_end(FILE *out, FILE *in)
+/* How many lines there are up to the first failure, or in all. */
+static long lines_to_failure(FILE *in)
 {
     char line[512];
     long lines = 0;
     rewind(in);
-    while (fgets(line, sizeof line, in))
+    while (fgets(line, sizeof line, in)) {
         lines += strchr(line, '\n') != NULL;
+        if (strstr(line, " FAILED: "))
+            break;
+    }
+    return lines;
+}
+
+/* The last lines up to there: what comes after is clean-up. */
+static void print_end(FILE *out, FILE *in)
+{
+    char line[512];
+    long lines = lines_to_failure(in);
     rewind(in);
     if (lines > TRACE_LINES)
         fprintf(out, "  … %ld lines before\n", lines - TRACE_LINES);
-    for (long at = 0; fgets(line, sizeof line, in);) {
+    for (long at = 0; at < lines && fgets(line, sizeof line, in);) {
         if (at >= lines - TRACE_LINES)
             fprintf(out, "  %s", line);
         at += strchr(line, '\n') != NULL;
@@ -286,7 +297,7 @@ static void print_first(const struct sweep *s, FILE *out)
 {
     static const struct pier_sim_opts defaults;
     struct sim_reduced reduced = { .size = 100 };
-    char text[1024];
+    char text[SIM_REDUCED_CAP];
     pi_sim_reduce(&reduced, &s->failed[0], s->opts ? s->opts : &defaults, s->scenario);
     pi_sim_reduced_format(text, sizeof text, &reduced);
     if (*text)
@@ -297,14 +308,15 @@ static void print_first(const struct sweep *s, FILE *out)
 
 static void print_failures(struct sweep *s, FILE *out)
 {
+    if (s->failed_count == 0)
+        return;
     qsort(s->failed, (size_t)s->failed_count, sizeof *s->failed, by_seed);
     for (int i = 0; i < s->failed_count && i < REPORTED_MAX; i++)
         fprintf(out, "%s --seed %" PRIu64 "    # %s\n", replay_of(s), s->failed[i].seed,
                 s->failed[i].failure);
     if (s->failed_count > REPORTED_MAX)
         fprintf(out, "and %d more\n", s->failed_count - REPORTED_MAX);
-    if (s->failed_count > 0)
-        print_first(s, out);
+    print_first(s, out);
     fflush(out);
 }
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-VERBS = ["serve", "connect", "send", "info"]
+VERBS = ["serve", "connect", "send", "sim", "info"]
 SERVE_OPTIONS = (
     "--handler --reply --once --exec --lines --max-line --model --workers --max-conns "
     "--idle-timeout --json -v"
@@ -52,6 +52,7 @@ def test_help_of_each_verb_has_examples(pier, verb):
         ("serve", SERVE_OPTIONS),
         ("connect", ["--crlf", "--wait"]),
         ("send", ["--greeting", "--timeout"]),
+        ("sim", ["--list", "--seed", "--seeds", "--for", "--first", "--jobs", "--trace", "--json"]),
         ("info", ["--json"]),
     ],
 )
