@@ -892,7 +892,8 @@ static const char *fault_words(void)
 /* Whether the library has another way then: mprotect(2), a buffer, another thread of the pool. */
 static bool is_got_round(const struct path *path, enum fault_kind kind)
 {
-    return fault_kinds[kind].benign || (kind == F_THREAD && path->offloads) ||
+    return fault_kinds[kind].benign ||
+           ((kind == F_THREAD || kind == F_THREAD_ATTR) && path->offloads) ||
            ((kind == F_GUARD || kind == F_SPLICE) && faults.error == EINVAL);
 }
 

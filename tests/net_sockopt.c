@@ -140,7 +140,7 @@ BOTH(sockopt_tcp_info_has_figures)
     }
     ck_assert_int_eq(pier_tcp_info(c, &info), 0);
     ck_assert_int_gt(info.rtt_us, 0);
-    ck_assert_int_gt(info.rtt_var_us, 0);
+    ck_assert_int_ge(info.rtt_var_us, 0); /* trips that take the same have none */
     ck_assert_int_gt(info.min_rtt_us, 0);
     ck_assert_int_le(info.min_rtt_us, 10 * 1000 * 1000);
     ck_assert_int_ge(info.cwnd, 2);

@@ -16,7 +16,7 @@ BUILD = Path(os.environ.get("PIER_BUILD_DIR", ROOT / "build"))
 
 # Neither system calls nor requests for memory, or always successful where the library uses them.
 HARMLESS = set("""
-    _GLOBAL_OFFSET_TABLE_ __ctype_b_loc __ctype_tolower_loc __errno_location __isoc99_sscanf __sched_cpucount abort
+    _GLOBAL_OFFSET_TABLE_ bcmp __ctype_b_loc __ctype_tolower_loc __errno_location __isoc99_sscanf __sched_cpucount abort
     environ fileno flockfile funlockfile gai_strerror getenv getpid if_indextoname in6addr_any
     in6addr_loopback inet_ntop inet_pton memchr memcmp memcpy memmem memmove memset
     pthread_attr_destroy pthread_attr_setdetachstate pthread_attr_setstacksize
