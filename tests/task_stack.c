@@ -133,6 +133,44 @@ TEST(the_stack_given_back_last_is_the_next_one)
     pi_stack_fini(&all);
 }
 
+/* Pages of memory that the address range takes up. */
+static size_t resident(char *from, size_t len)
+{
+    static unsigned char map[PI_STACK_SIZE / 4096];
+    size_t count = 0;
+    ck_assert_int_eq(mincore(from, len, map), 0);
+    for (size_t i = 0; i < len / 4096; i++)
+        count += map[i] & 1;
+    return count;
+}
+
+TEST(a_free_stack_that_was_deep_gives_its_memory_back_but_for_the_top)
+{
+    struct pi_stacks all = { 0 };
+    char *tops[3];
+    size_t usable = PI_STACK_SIZE - PI_STACK_GUARD;
+    for (int i = 0; i < 3; i++) {
+        tops[i] = top_of(&all);
+        memset(tops[i] - 100000, 1, 100000);
+        ck_assert_uint_ge(pi_stack_depth(tops[i]), 100000);
+    }
+    for (int i = 0; i < 3; i++)
+        pi_stack_put(&all, tops[i]);
+    ck_assert(pi_stack_trim(&all, 2)); /* there is one more */
+    ck_assert(!pi_stack_trim(&all, 2));
+    for (int i = 0; i < 3; i++)
+        ck_assert_uint_le(resident(pi_stack_bottom(tops[i]), usable), 4);
+    ck_assert_uint_le(pi_stack_depth(tops[0]), 16384);
+    for (int i = 0; i < 3; i++) { /* and they are used again, none twice */
+        char *top = top_of(&all);
+        ck_assert(top == tops[0] || top == tops[1] || top == tops[2]);
+        memset(top - 50000, i + 1, 50000);
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert(tops[i][-1] != tops[(i + 1) % 3][-1]);
+    pi_stack_fini(&all);
+}
+
 TEST(fini_gives_the_address_space_back)
 {
     test_not_on_valgrind("it takes a question about an unmapped page for an access");

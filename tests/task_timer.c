@@ -159,9 +159,11 @@ static int set_event(void *arg)
     return 0;
 }
 
-static struct pi_timers *own_timers(void)
+/* Of tasks: the loop's own, for free stacks, comes and goes. */
+static size_t armed_timers(void)
 {
-    return &pi_task_self()->thread->loop->timers;
+    const struct pi_loop *loop = pi_task_self()->thread->loop;
+    return loop->timers.count - (loop->trim.slot != 0);
 }
 
 /* A wait that ends early leaves its timer behind; a later and longer wait is not cut short by it.
@@ -174,7 +176,7 @@ static int wait_short_then_long(void *arg)
     pier_spawn(&s, set_event, &set);
     ck_assert_int_eq(wait_under(&set, 2 * PIER_MILLISECOND), 0);
     pier_scope_join(&s);
-    ck_assert_uint_eq(own_timers()->count, 1);
+    ck_assert_uint_eq(armed_timers(), 1);
     int64_t start = pier_now();
     ck_assert_int_eq(wait_under(&never, 30 * PIER_MILLISECOND), -ETIMEDOUT);
     ck_assert_int_ge(pier_now() - start, 29 * PIER_MILLISECOND);
@@ -221,7 +223,7 @@ static int wait_and_wait(void *arg)
             first = self->timer.when_ns;
     }
     ck_assert_int_eq(self->timer.when_ns, first);
-    ck_assert_uint_eq(own_timers()->count, 1);
+    ck_assert_uint_eq(armed_timers(), 1);
     return 0;
 }
 

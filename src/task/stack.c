@@ -25,6 +25,8 @@
 enum {
     SLAB_FIRST = 4,  /* a program's handful of tasks: 1 MiB of address space */
     SLAB_MAX = 1024, /* 256 MiB of address space */
+    PAGE = 4096,
+    TOP_KEPT = 4 * PAGE, /* of a free stack: what most tasks use again at once */
 };
 
 enum guard_kind { GUARD_UNKNOWN, GUARD_REGION, GUARD_MPROTECT };
@@ -119,6 +121,38 @@ char *pi_stack_bottom(char *top)
     uintptr_t last = (uintptr_t)top - 1;
     uintptr_t page_end = (last | 4095) + 1; /* a slab is page-aligned, a colour below a page */
     return (char *)page_end - PI_STACK_SIZE + PI_STACK_GUARD;
+}
+
+static char *page_after(const char *top)
+{
+    return (char *)(((uintptr_t)top - 1) | (PAGE - 1)) + 1;
+}
+
+bool pi_stack_trim(struct pi_stacks *all, int count)
+{
+    while (all->free && count-- > 0) {
+        struct pi_stack_free *stack = all->free;
+        char *bottom = pi_stack_bottom((char *)(stack + 1));
+        char *kept = page_after((char *)(stack + 1)) - TOP_KEPT;
+        madvise(bottom, (size_t)(kept - bottom), MADV_DONTNEED); /* else memory is larger */
+        all->free = stack->next;
+        stack->next = all->shallow;
+        all->shallow = stack;
+    }
+    return all->free != NULL;
+}
+
+size_t pi_stack_depth(char *top)
+{
+    enum { PAGES = (PI_STACK_SIZE - PI_STACK_GUARD) / PAGE };
+    unsigned char resident[PAGES];
+    char *bottom = pi_stack_bottom(top);
+    if (mincore(bottom, PAGES * PAGE, resident) < 0)
+        return 0;
+    size_t first = 0;
+    while (first < PAGES && !(resident[first] & 1))
+        first++;
+    return (PAGES - first) * PAGE;
 }
 
 void pi_stack_fini(struct pi_stacks *all)

@@ -11,6 +11,7 @@
 
 #include <pier/base.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct pi_task;
@@ -32,7 +33,8 @@ struct pi_stack_slab {
 };
 
 struct pi_stacks {
-    struct pi_stack_free *free; /* most recently used first: its top page is warm */
+    struct pi_stack_free *free;    /* most recently used first: its top page is warm */
+    struct pi_stack_free *shallow; /* the same, and no more than its top is in memory */
     struct pi_stack_slab *slabs;
     size_t total;
 };
@@ -42,10 +44,11 @@ struct pi_stacks {
 char *pi_stack_fresh(struct pi_stacks *all);
 static inline char *pi_stack_get(struct pi_stacks *all)
 {
-    struct pi_stack_free *warm = all->free;
+    struct pi_stack_free **list = all->free ? &all->free : &all->shallow;
+    struct pi_stack_free *warm = *list;
     if (!warm)
         return pi_stack_fresh(all);
-    all->free = warm->next;
+    *list = warm->next;
     return (char *)(warm + 1);
 }
 /* The lowest usable byte of the stack whose top that is. */
@@ -57,6 +60,12 @@ static inline void pi_stack_put(struct pi_stacks *all, char *top)
     warm->next = all->free;
     all->free = warm;
 }
+/* Gives the memory of free stacks back to the system, but for their tops; of at most count of them.
+ * Whether there are more. */
+bool pi_stack_trim(struct pi_stacks *all, int count);
+/* How much of the stack whose top that is has ever been in memory since it was last trimmed, bytes
+ * in whole pages; 0: not known. */
+size_t pi_stack_depth(char *top);
 void pi_stack_fini(struct pi_stacks *all);
 
 /* Which guards stacks get here: "guard regions" or "mprotect". */

@@ -78,6 +78,7 @@ struct pi_loop {
     const struct io_backend *backend;
     void *io; /* the backend's own */
     struct pi_stacks stacks;
+    struct pi_timer trim;              /* of free stacks */
     struct pier_scope *home;           /* the loop ends with it */
     uint64_t serial;                   /* no two loops of a process share it */
     size_t tasks;                      /* spawned and not ended */

@@ -106,6 +106,9 @@ static void print_task(FILE *out, const struct pi_task *t, int depth, int64_t no
     fprintf(out, ", age %.3f s", (double)(now - t->born_ns) / 1e9);
     if (t->state == PI_PARKED && t->wait_ns)
         fprintf(out, ", deadline in %.3f s", (double)(t->wait_ns - now) / 1e9);
+    size_t deep = t->home ? pi_stack_depth((char *)(uintptr_t)(t + 1)) : 0;
+    if (deep > 0)
+        fprintf(out, ", stack %zu KiB", deep / 1024);
     fputc('\n', out);
 }
 

@@ -39,6 +39,7 @@ SPARED = {
     "realloc": "src/base/sys.c alone, behind pi_realloc()",
     "getrandom": "src/base/sys.c: only before the pool is seeded at boot",
     "munmap": "of a whole mapping: nothing could be done, and the mapping alone would stay",
+    "mincore": "a figure for people is left out",
     "pthread_atfork": "once a process; without memory forks are the caller's care",
     "pthread_key_create": "once a process; an assertion says so",
     "pthread_setspecific": "the comments beside it say what is left behind then",
