@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /*
  * net_addr: addresses of URLs, their order, and their texts. getaddrinfo() is put in its place, so
  * that names have the addresses that a test gives them and nothing is looked up.

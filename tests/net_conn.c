@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /* net_conn: a connection's life, its writes, and what is sticky. Reading is net_read. */
 #include "both.h"
 

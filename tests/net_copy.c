@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /* net_copy: the relay, spliced and buffered, and that nothing gets lost in it. */
 #include "both.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /*
  * net_dial: connecting, its failures and time-outs, and the race of a name's addresses (RFC 8305).
  * Only loopback: a slow address is a listener whose backlog is full, and names have the addresses

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /* not on valgrind: it does not know pidfd_open(2) */
 /* net_exec: a child process as a connection, reaped whatever happens. */
 #include "both.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /* net_read: the forms of reading, however the bytes arrive. */
 #include "both.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /* net_sockopt: the options that TCP sockets get, and the figures that they give. */
 #include "both.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /* net_unix: passing descriptors, and the credentials of the peer. */
 #include "both.h"
 

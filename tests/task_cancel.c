@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /*
  * Cancellation at every suspension point: each scenario runs again and again, cancelled at its
  * first wait, then at its second, and so on, until it ends before the cancellation comes. After

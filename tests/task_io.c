@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll direct */
+/* backends: epoll io_uring direct */
 /*
  * The seam: each operation in a loop of the backend, or, for direct, on a thread without one. The
  * other end of a descriptor is a thread with plain system calls.
@@ -19,6 +19,11 @@ static bool is_direct(void)
 {
     const char *backend = getenv("PIER_BACKEND");
     return backend && strcmp(backend, "direct") == 0;
+}
+
+static bool is_uring(void)
+{
+    return strcmp(pier_backend(NULL), "io_uring") == 0;
 }
 
 static void need_loop(void)
@@ -387,8 +392,12 @@ TEST(an_interrupted_read_returns_eintr_and_loses_nothing)
     io_interrupt_read(&e.f);
     ck_assert_int_eq(write(e.peer, "kept", 4), 4);
     ck_assert_int_eq(pier_scope_join(&s), 0);
-    ck_assert_int_eq(r.n, -EINTR);
-    ck_assert_int_eq(receive(&e.f, buf, 4, 0), 4);
+    if (is_uring() && r.n == 4) { /* the kernel was faster */
+        memcpy(buf, r.buf, 4);
+    } else {
+        ck_assert_int_eq(r.n, -EINTR);
+        ck_assert_int_eq(receive(&e.f, buf, 4, 0), 4);
+    }
     ck_assert_int_eq(memcmp(buf, "kept", 4), 0);
     close_ends(&e);
 }
@@ -411,6 +420,8 @@ TEST(an_interrupt_before_the_wait_ends_the_next_wait_only)
 TEST(an_interrupt_between_a_vain_readiness_and_the_reader_is_not_lost)
 {
     need_loop();
+    if (is_uring())
+        test_skip("a receive in the kernel is never ready in vain");
     struct ends e;
     char buf[4];
     open_ends(&e);

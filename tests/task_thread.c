@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /*
  * task_thread: how tasks and threads are woken, by messages, readiness and cancellation that come
  * just before or just after they look; and what a thread leaves when it ends. Most of these are
@@ -112,23 +112,32 @@ static int64_t post_at_this_look(void)
     return look.real->clock_ns();
 }
 
-/* A wait looks at the clock after its last look at the inbox, and sleeps next. */
-BOTH(a_message_between_the_last_look_and_the_sleep_is_not_slept_through)
+static int park_with_a_message_at(int at)
 {
     struct pi_task *self = pi_task_self();
-    const struct pi_sys *real = pi_sys;
-    struct pi_sys mine = *real;
+    struct pi_sys mine = *pi_sys;
     mine.clock_ns = post_at_this_look;
-    for (int at = 1; at <= (self->thread->loop ? 1 : 2); at++) {
-        int64_t deadline = pier_after(patience_ms() * PIER_MILLISECOND);
-        look.waking = (struct waking){ { NULL, wake_task }, self };
-        look.real = real;
-        look.calls = 0;
-        look.at = at;
-        pi_sys = &mine;
-        int rc = pi_park(self, deadline, false);
-        pi_sys = real;
-        ck_assert_int_ge(look.calls, at);
+    /* For one that is farther away a loop sleeps without a look at the clock. */
+    int64_t deadline = pier_after(90 * PIER_MILLISECOND);
+    look.waking = (struct waking){ { NULL, wake_task }, self };
+    look.real = pi_sys;
+    look.calls = 0;
+    look.at = at;
+    pi_sys = &mine;
+    int rc = pi_park(self, deadline, false);
+    pi_sys = look.real;
+    ck_assert_int_ge(look.calls, at);
+    return rc;
+}
+
+/* A wait looks at the clock after its last look at the inbox, and sleeps next. On a machine that
+ * stands still for so long the deadline may come first, but not every time. */
+BOTH(a_message_between_the_last_look_and_the_sleep_is_not_slept_through)
+{
+    for (int at = 1; at <= (pi_task_self()->thread->loop ? 1 : 2); at++) {
+        int rc = -ETIMEDOUT;
+        for (int tries = 0; rc == -ETIMEDOUT && tries < 3; tries++)
+            rc = park_with_a_message_at(at);
         ck_assert_int_eq(rc, 7);
     }
 }
@@ -399,6 +408,12 @@ TEST(a_short_time_out_counts_from_its_call_not_from_the_last_poll)
 
 /* ---- descriptors ---- */
 
+static void need_epoll(void)
+{
+    if (strcmp(pier_backend(NULL), "epoll") != 0)
+        test_skip("only epoll keeps descriptors between two waits");
+}
+
 /* How many descriptors an epoll watches (proc(5)). */
 static int watched_by(int epoll_fd)
 {
@@ -423,6 +438,7 @@ static int read_a_byte(void *c)
  * an address that is freed. */
 TEST(a_closed_connection_that_others_hold_is_not_watched_any_more)
 {
+    need_epoll();
     struct sockaddr_in name = { .sin_family = AF_INET };
     socklen_t len = sizeof name;
     struct pier_scope s;
@@ -492,6 +508,7 @@ static int wait_for_input(void *arg)
 /* A descriptor is in the loop once: the second gets a code, and neither is harmed. */
 TEST(a_read_while_another_task_waits_for_the_descriptor_is_busy)
 {
+    need_epoll();
     struct pier_conn *ends[2];
     struct pier_scope s, inner;
     char byte;
@@ -515,6 +532,7 @@ TEST(a_read_while_another_task_waits_for_the_descriptor_is_busy)
 
 TEST(a_wait_for_the_descriptor_of_a_connection_that_has_waited_is_busy)
 {
+    need_epoll();
     struct pier_conn *ends[2];
     struct pier_scope s;
     char byte;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* backends: epoll */
+/* backends: epoll io_uring */
 /* task_wait_fd: waiting for descriptors that are not Pier's. */
 #include "both.h"
 

@@ -173,6 +173,11 @@ def has_function(code):
     return re.search(r"^\{$|^#include", code, re.M)
 
 
+def needed_by(library):
+    """What `pkg-config --static` would say: liburing is optional."""
+    return ["-pthread", *(["-luring"] if b"io_uring_queue_init" in library.read_bytes() else [])]
+
+
 def compile_violations(root, where, code, library):
     """Compiles code as a user would, and links it with the library if it has a main."""
     if not has_function(code):
@@ -181,7 +186,8 @@ def compile_violations(root, where, code, library):
     with tempfile.TemporaryDirectory() as work:
         source = Path(work) / "example.c"
         source.write_text(code)
-        output = [library, "-pthread", "-o", Path(work) / "example"] if links else ["-fsyntax-only"]
+        output = [library, *needed_by(library), "-o", Path(work) / "example"] if links \
+            else ["-fsyntax-only"]
         result = subprocess.run(["gcc", *USER_FLAGS, f"-I{root / 'include'}", source, *output],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, check=False)

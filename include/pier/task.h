@@ -167,11 +167,12 @@ PIER_API int pier_loop_step(void);
 
 /* Waits until fd, which stays the caller's, is ready for one of events (POLLIN, POLLOUT… of
  * poll(2)), at most until deadline_ns (0: no limit of its own). Returns the ready events, or a
- * negative code; -EBUSY when another task waits for the same fd on this loop, or a connection
- * that has waited there has it. */
+ * negative code; -EBUSY when another task waits for the same fd on this loop, or, on epoll, a
+ * connection that has waited there has it. */
 PIER_API int pier_wait_fd(int fd, int events, int64_t deadline_ns);
 
-/* The name of the backend that new loops use, "epoll", and, if asked, a sentence that says why.
+/* The name of the backend that new loops use, "epoll" or "io_uring", and, if asked, a sentence that
+ * says why.
  * Static texts. */
 PIER_API const char *pier_backend(const char **why);
 

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -206,6 +207,21 @@ ssize_t io_sleep(struct pi_task *self, struct io_op *op)
     return rc;
 }
 
+bool io_is_far(struct io_far_timer *t, const struct pi_loop *loop, int64_t deadline_ns)
+{
+    const int64_t far = 100 * PIER_MILLISECOND;
+    if (t->fd < 0 || deadline_ns < loop->now_ns + far)
+        return false;
+    if (t->when_ns > loop->now_ns && t->when_ns <= deadline_ns)
+        return true;
+    struct itimerspec spec = { .it_value = { deadline_ns / PIER_SECOND,
+                                             deadline_ns % PIER_SECOND } };
+    if (timerfd_settime(t->fd, TFD_TIMER_ABSTIME, &spec, NULL) < 0)
+        return false;
+    t->when_ns = deadline_ns;
+    return true;
+}
+
 const char *io_name(enum io_code code)
 {
     static const char *const names[] = {
@@ -235,20 +251,55 @@ static void warn_backend(const char *wanted)
                  pier_str("wanted", wanted));
 }
 
-const struct io_backend *io_choose_backend(void)
+#ifdef PI_HAVE_URING
+
+static bool has_ring(const char **why)
+{
+    int rc = io_uring_probe();
+    if (rc < 0)
+        *why = rc == -ENOSYS ? "io_uring is not there: the kernel is too old, or refuses it"
+                             : "io_uring is refused here";
+    return rc == 0;
+}
+
+#else
+
+static bool has_ring(const char **why)
+{
+    *why = "this build is without io_uring";
+    return false;
+}
+
+#define io_uring_backend io_epoll
+#endif
+
+/* The backend, and a sentence that says why. */
+static const struct io_backend *choose(const char **why)
 {
     const char *wanted = getenv("PIER_BACKEND");
-    if (wanted && *wanted && strcmp(wanted, "auto") != 0 && strcmp(wanted, "epoll") != 0)
+    if (!wanted || !*wanted || strcmp(wanted, "auto") == 0) {
+        *why = "the default";
+        return &io_epoll;
+    }
+    *why = "PIER_BACKEND asks for it";
+    if (strcmp(wanted, "io_uring") == 0 && has_ring(why))
+        return &io_uring_backend;
+    if (strcmp(wanted, "epoll") != 0)
         warn_backend(wanted);
     return &io_epoll;
 }
 
+const struct io_backend *io_choose_backend(void)
+{
+    const char *why;
+    return choose(&why);
+}
+
 const char *pier_backend(const char **why)
 {
-    if (why) {
-        const char *wanted = getenv("PIER_BACKEND");
-        *why = wanted && strcmp(wanted, "epoll") == 0 ? "PIER_BACKEND asks for it"
-                                                      : "the only one of this build";
-    }
-    return io_choose_backend()->name;
+    const char *reason;
+    const char *name = choose(&reason)->name;
+    if (why)
+        *why = reason;
+    return name;
 }

@@ -94,6 +94,7 @@ struct io_op {
     struct pi_task *task;           /* that called io_run(), once past its check; else NULL */
     void (*done)(struct io_op *op); /* of io_arm(); must not wait */
     ssize_t result;
+    bool in_kernel; /* io_uring: a completion is to come */
 };
 
 struct io_sockets;
@@ -124,7 +125,10 @@ struct io_backend {
     bool (*has_work)(struct pi_loop *loop);
 };
 
-extern const struct io_backend io_epoll;
+extern const struct io_backend io_epoll, io_uring_backend;
+
+/* 0, or why no ring can be had here; asked once. */
+int io_uring_probe(void);
 
 /* What new loops use: PIER_BACKEND, else the best that works here. */
 const struct io_backend *io_choose_backend(void);
@@ -183,6 +187,17 @@ static inline int io_take_interrupt(const struct io_op *op)
 /* For backends: time and other threads' work, which are the same everywhere. */
 ssize_t io_sleep(struct pi_task *self, struct io_op *op);
 ssize_t io_offload(struct pi_task *self, struct io_op *op);
+
+/* For backends that sleep in the kernel: a time-out makes it set up a timer for each sleep (0.8 us
+ * of a 6 us echo), and idle time-outs are far away. What is far is left to a timer descriptor of
+ * the backend's, which is set only when something nearer comes. */
+struct io_far_timer {
+    int fd;          /* -1: there is none */
+    int64_t when_ns; /* that it is set to */
+};
+
+/* Whether t wakes the loop in time for deadline_ns, so that it may sleep without one. */
+bool io_is_far(struct io_far_timer *t, const struct pi_loop *loop, int64_t deadline_ns);
 
 /* "read", "accept": for dumps. */
 const char *io_name(enum io_code code);

@@ -15,12 +15,14 @@
 
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 enum { BATCH = 256, BURST = 32 };
 
 struct epoll_io {
     int fd;
+    struct io_far_timer far;
     struct io_fd *kicked; /* armed while they may be ready: no edge will tell */
     struct epoll_event events[BATCH];
 };
@@ -293,7 +295,8 @@ static void epoll_poll(struct pi_loop *loop, int64_t deadline_ns)
 {
     struct epoll_io *io = loop->io;
     struct pi_thread *th = loop->thread;
-    int64_t left = io->kicked ? 0 : time_left(deadline_ns);
+    bool is_far = deadline_ns > 0 && io_is_far(&io->far, loop, deadline_ns);
+    int64_t left = io->kicked ? 0 : time_left(is_far ? 0 : deadline_ns);
     if (left != 0 && !pi_thread_sleep(th, PI_SLEEPS_FD))
         left = 0;
     int count = wait_events(io, left);
@@ -313,8 +316,11 @@ static void epoll_poll(struct pi_loop *loop, int64_t deadline_ns)
 
 static void epoll_close(struct pi_loop *loop)
 {
-    close(epoll_fd(loop));
-    pi_free(loop->io);
+    struct epoll_io *io = loop->io;
+    close(io->fd);
+    if (io->far.fd >= 0)
+        close(io->far.fd);
+    pi_free(io);
     loop->io = NULL;
 }
 
@@ -345,8 +351,13 @@ static int epoll_open(struct pi_loop *loop)
         return code;
     }
     io->kicked = NULL;
+    io->far =
+        (struct io_far_timer){ .fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC) };
     loop->io = io;
-    return epoll_watch(loop, wake_fd); /* on failure the loop is freed, and this with it */
+    int rc = epoll_watch(loop, wake_fd); /* on failure the loop is freed, and this with it */
+    if (rc == 0 && io->far.fd >= 0)      /* without it each sleep has a time-out of its own */
+        rc = epoll_watch(loop, io->far.fd);
+    return rc;
 }
 
 const struct io_backend io_epoll = {
