@@ -4,9 +4,9 @@
  * what has come.
  *
  * As with epoll, a call that is likely to succeed is made at once. What would wait goes into the
- * ring: a receive as itself, into its caller's buffer; anything else as a poll, after which the
- * call is made. An operation that is in the kernel is always reaped before its wait returns or its
- * descriptor is closed, by cancelling it if need be; so its buffer, and the operation, which is
+ * ring: a receive or send as itself, with its caller's buffer; anything else as a poll, after which
+ * the call is made. An operation that is in the kernel is always reaped before its wait returns or
+ * its descriptor is closed, by cancelling it if need be; so its buffer, and the operation, which is
  * what the completion points to, are there. Specification: io_uring(7), io_uring_enter(2).
  */
 #define _GNU_SOURCE
@@ -21,11 +21,9 @@
 #include <unistd.h>
 
 enum {
-    SUBMISSIONS = 256,
+    SUBMISSIONS = 1024, /* more than the tasks of one round between two polls can need */
     COMPLETIONS = 4096,
     BURST = 32,
-    SMALL = 4096,
-    CROWD = 4, /* completions at once from which on sends go together, too */
 };
 
 /* What a completion belongs to when it is no operation. */
@@ -35,7 +33,7 @@ struct uring_io {
     struct io_uring ring;
     struct io_fd *kicked; /* armed while they may be ready */
     struct io_fd *polled; /* descriptors that are not Pier's, while somebody waits for them */
-    unsigned batch;       /* completions of the last poll */
+    bool reaps;
     struct io_far_timer far;
     bool watches_wake_fd, watches_listeners, watches_far;
     int listeners_fd;         /* -1: there are none */
@@ -230,34 +228,12 @@ static void complete(struct uring_io *io, const struct io_uring_cqe *cqe)
         run_armed(io, slot_of(op));
 }
 
-/* Of many tasks that wait, none is in the caches: what they will touch is asked for at once, level
- * by level, instead of one miss after the other. */
-static void warm(struct uring_io *io)
-{
-    struct io_uring_cqe *cqe;
-    unsigned head;
-    io_uring_for_each_cqe(&io->ring, head, cqe) if (cqe->user_data > FAR_TIMER)
-        __builtin_prefetch(io_uring_cqe_get_data(cqe), 1);
-    io_uring_for_each_cqe(&io->ring, head, cqe)
-    {
-        const struct io_op *op = io_uring_cqe_get_data(cqe);
-        if (cqe->user_data > FAR_TIMER && op->task) {
-            __builtin_prefetch(op->task, 1);
-            __builtin_prefetch((const char *)op->task + 64, 1);
-            for (int i = -2; i < 8; i++)
-                __builtin_prefetch((const char *)op + 64 * i, 1);
-            __builtin_prefetch(op->fd, 1);
-        }
-    }
-}
-
 static void reap(struct pi_loop *loop)
 {
     struct uring_io *io = loop->io;
     struct io_uring_cqe *cqe;
     unsigned head, count = 0;
-    if (io_uring_cq_ready(&io->ring) >= CROWD)
-        warm(io);
+    io->reaps = true;
     io_uring_for_each_cqe(&io->ring, head, cqe)
     {
         count++;
@@ -273,8 +249,8 @@ static void reap(struct pi_loop *loop)
             io->watches_far = cqe->flags & IORING_CQE_F_MORE;
         }
     }
+    io->reaps = false;
     io_uring_cq_advance(&io->ring, count);
-    io->batch = count;
 }
 
 /* Edges that have been seen. */
@@ -370,12 +346,6 @@ static ssize_t whole_result(struct io_op *op)
     return n;
 }
 
-/* Where many tasks are served at once, a send joins theirs in one system call. */
-static bool goes_along(const struct uring_io *io, const struct io_op *op)
-{
-    return op->code == IO_SEND && io->batch >= CROWD && op->len <= SMALL;
-}
-
 static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
 {
     struct io_op **slot = slot_of(op);
@@ -384,7 +354,7 @@ static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_o
     if (*slot)
         return -EBUSY;
     for (;;) {
-        if ((*likely && !goes_along(loop->io, op)) || now) {
+        if (*likely || now) {
             ssize_t n = io_call(op);
             if (n != -EAGAIN || now) {
                 if (--loop->budget <= 0)
@@ -485,6 +455,7 @@ static void take_out(struct pi_loop *loop, struct io_op *op)
     struct uring_io *io = loop->io;
     if (!op->in_kernel)
         return;
+    PIER_ASSERT(!io->reaps); /* no done() ends another operation */
     submit_cancel(io, op);
     while (op->in_kernel) {
         submit_and_wait(io, -1);
@@ -511,8 +482,6 @@ static void uring_detach(struct pi_loop *loop, struct io_fd *f)
     if (f->exclusive)
         epoll_ctl(io->listeners_fd, EPOLL_CTL_DEL, f->fd, NULL); /* unless it never was there */
 }
-
-/* ---- open and close ---- */
 
 /* ---- inside a foreign loop ---- */
 
@@ -556,6 +525,8 @@ static bool uring_has_work(struct pi_loop *loop)
     io_uring_submit(&io->ring);
     return io->kicked != NULL;
 }
+
+/* ---- open and close ---- */
 
 static void uring_close(struct pi_loop *loop)
 {
