@@ -44,7 +44,6 @@ struct guest {
     struct hearing heard[GUESTS];
     int last_speaker;
     bool told_too_slow;
-    bool is_cut; /* the last line has no end: rough, it may be the last */
 };
 
 /* A point of time that all guests wait for each other at. */
@@ -113,8 +112,8 @@ static bool hear(struct guest *g, int speaker, const char *text)
             h->word++;
         }
     }
-    g->is_cut = h->at != 0 && world.weather == WEATHER_ROUGH;
-    return h->at == 0 || g->is_cut || !world.service.lines; /* without, a read may have cut it */
+    /* Without lines a read may have cut it; rough, its speaker's end. */
+    return h->at == 0 || world.weather == WEATHER_ROUGH || !world.service.lines;
 }
 
 static bool is_address(const char *known, const char *text, size_t len)
@@ -152,12 +151,10 @@ static int take_line(struct guest *g, const char *line)
     }
     const char *text = line;
     int speaker = speaker_of(g, &text);
-    bool was_last = g->told_too_slow || g->is_cut;
-    if (speaker < 0 && !was_last && world.weather == WEATHER_ROUGH) {
-        g->is_cut = true;
+    /* The last line of a guest who died may be cut before it says who he is. */
+    if (speaker < 0 && !g->told_too_slow && world.weather == WEATHER_ROUGH)
         return 0;
-    }
-    if (was_last || speaker < 0)
+    if (g->told_too_slow || speaker < 0)
         return pier_sim_fail("guest %d hears \"%.80s\"", g->number, line);
     g->last_speaker = speaker;
     if (speaker == g->number)

@@ -255,6 +255,7 @@ static struct pier_dial_opts some_opts(void)
     return (struct pier_dial_opts){
         .connect_timeout_ms = 120000,
         .read_timeout_ms = FOREVER_MS,
+        .write_timeout_ms = FOREVER_MS, /* others may have the only place for long */
         .sock = { .send_buffer = some_buffer(), .recv_buffer = some_buffer() },
     };
 }
@@ -311,6 +312,7 @@ static struct pier_serve_opts draw_relay(void)
         .model = pier_sim_between(0, 1) ? PIER_TASKS : PIER_THREADS,
         .max_conns = !world.impatient && pier_sim_between(1, 4) == 1 ? 1 : 0,
         .read_timeout_ms = world.impatient ? IDLE_MS : FOREVER_MS,
+        .write_timeout_ms = FOREVER_MS,
         .sock = { .send_buffer = some_buffer(), .recv_buffer = some_buffer() },
     };
 }
