@@ -254,6 +254,17 @@ static void lose(struct sim_sock *s, struct sim_chunk *chunk)
     arm_flow(s);
 }
 
+static void enqueue(struct sim_sock *listener, struct sim_sock *c)
+{
+    listener->queued++;
+    if (listener->queue_first)
+        listener->queue_last->next_queued = c;
+    else
+        listener->queue_first = c;
+    listener->queue_last = c;
+    pi_sim_wake_reader(listener);
+}
+
 /* Into the queue of its listener. */
 static bool deliver_open(struct sim_sock *s, struct sim_chunk *chunk)
 {
@@ -262,13 +273,7 @@ static bool deliver_open(struct sim_sock *s, struct sim_chunk *chunk)
         lose(s, chunk);
         return false;
     }
-    l->queued++;
-    if (l->queue_first)
-        l->queue_last->next_queued = to;
-    else
-        l->queue_first = to;
-    l->queue_last = to;
-    pi_sim_wake_reader(l);
+    enqueue(l, to);
     return true;
 }
 
@@ -544,13 +549,7 @@ static void connect_path(struct sim_sock *s, struct sim_sock *listener)
     }
     s->is_pair = c->is_pair = true; /* nothing of the network's comes between */
     s->state = SIM_CONNECTED;
-    listener->queued++;
-    if (listener->queue_first)
-        listener->queue_last->next_queued = c;
-    else
-        listener->queue_first = c;
-    listener->queue_last = c;
-    pi_sim_wake_reader(listener);
+    enqueue(listener, c);
 }
 
 void pi_sim_connect(struct sim_sock *s, const struct sim_addr *to)

@@ -153,7 +153,7 @@ static bool is_loopback(const struct sim_addr *addr)
     return addr->any.sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&addr->in6.sin6_addr);
 }
 
-static bool same_ip(const struct sim_addr *a, const struct sim_addr *b)
+bool pi_sim_same_ip(const struct sim_addr *a, const struct sim_addr *b)
 {
     if (a->any.sa_family != b->any.sa_family)
         return false;
@@ -169,7 +169,7 @@ struct pier_sim_host *pi_sim_host_of(const struct sim_addr *addr, struct pier_si
         return from;
     for (int i = 0; i < sim->host_count; i++)
         for (int k = 0; k < sim->hosts[i]->names.count; k++)
-            if (same_ip(&sim->hosts[i]->names.addrs[k], addr))
+            if (pi_sim_same_ip(&sim->hosts[i]->names.addrs[k], addr))
                 return sim->hosts[i];
     return NULL;
 }

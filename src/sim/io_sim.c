@@ -75,26 +75,6 @@ static void permute(struct pi_sim *sim, struct pi_loop *loop)
 
 /* ---- armed operations ---- */
 
-void pi_sim_kick(struct io_fd *f)
-{
-    struct pi_sim *sim = pi_sim;
-    if (f->kicked)
-        return;
-    f->kicked = true;
-    f->next_kicked = sim->kicked;
-    sim->kicked = f;
-}
-
-static void unkick(struct pi_sim *sim, struct io_fd *f)
-{
-    struct io_fd **at = &sim->kicked;
-    while (*at && *at != f)
-        at = &(*at)->next_kicked;
-    if (*at)
-        *at = f->next_kicked;
-    f->kicked = false;
-}
-
 static void run_armed(struct io_op **slot)
 {
     struct io_op *op = *slot;
@@ -196,11 +176,6 @@ static void sim_poll(struct pi_loop *loop, int64_t deadline_ns)
 
 /* ---- operations ---- */
 
-static struct io_op **slot_of(const struct io_op *op)
-{
-    return io_is_read(op) ? &op->fd->reader : &op->fd->writer;
-}
-
 static void look_at_the_deadline(int64_t deadline_ns, int64_t tasks)
 {
     struct pi_sim *sim = pi_sim;
@@ -253,7 +228,7 @@ static ssize_t last_look(struct io_op *op, int rc)
 
 static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     bool now = op->deadline_ns == IO_NOW;
     if (*slot)
         return -EBUSY;
@@ -303,7 +278,7 @@ static ssize_t sim_attempt(struct pi_loop *loop, struct io_op *op)
 
 static int sim_arm(struct pi_loop *loop, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     struct sim_sock *s = pi_sim_sock(op->fd->fd);
     if (!s)
         return -EBADF;
@@ -312,13 +287,13 @@ static int sim_arm(struct pi_loop *loop, struct io_op *op)
     s->f = op->fd;
     op->fd->loop_serial = loop->serial;
     *slot = op;
-    pi_sim_kick(op->fd);
+    io_kick(&pi_sim->kicked, op->fd);
     return 0;
 }
 
 static void sim_disarm(struct pi_loop *loop, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     if (*slot != op)
         return;
     *slot = NULL;
@@ -330,7 +305,7 @@ static void sim_detach(struct pi_loop *loop, struct io_fd *f)
 {
     struct sim_sock *s = pi_sim_sock(f->fd);
     if (f->kicked)
-        unkick(loop->io, f);
+        io_unkick(&((struct pi_sim *)loop->io)->kicked, f);
     if (s && s->f == f)
         s->f = NULL;
 }

@@ -274,6 +274,7 @@ uint64_t pi_sim_mix(uint64_t hash, uint64_t value);
 /* host.c */
 struct pier_sim_host *pi_sim_here(void);
 struct pier_sim_host *pi_sim_host_of(const struct sim_addr *addr, struct pier_sim_host *from);
+bool pi_sim_same_ip(const struct sim_addr *a, const struct sim_addr *b);
 struct sim_way *pi_sim_way(const struct pier_sim_host *from, const struct pier_sim_host *to);
 struct pier_sim_host *pi_sim_add_host(const char *name, const char *addresses);
 int pi_sim_resolve(void *arg);
@@ -331,9 +332,5 @@ int pi_sim_run_apart(struct pier_sim_result *result, uint64_t seed,
 /* Finds less that still fails; on return reduced says what. */
 void pi_sim_reduce(struct sim_reduced *reduced, const struct pier_sim_result *failed,
                    const struct pier_sim_opts *opts, pier_task_fn scenario);
-
-/* io_sim.c */
-/* Lets the poll look at what is armed on f. */
-void pi_sim_kick(struct io_fd *f);
 
 #endif

@@ -147,7 +147,7 @@ static void wake(struct sim_sock *s, struct io_op *op)
     if (op->task)
         pi_ready(op->task, 0);
     else
-        pi_sim_kick(s->f);
+        io_kick(&pi_sim->kicked, s->f);
 }
 
 void pi_sim_wake_reader(struct sim_sock *s)
@@ -195,21 +195,12 @@ static void set_loopback(struct sim_addr *addr)
         addr->in6.sin6_addr = in6addr_loopback;
 }
 
-static bool same_ip(const struct sim_addr *a, const struct sim_addr *b)
-{
-    if (a->any.sa_family != b->any.sa_family)
-        return false;
-    if (a->any.sa_family == AF_INET)
-        return a->in.sin_addr.s_addr == b->in.sin_addr.s_addr;
-    return memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
-}
-
 static bool is_bound(const struct pier_sim_host *host, const struct sim_addr *addr)
 {
     for (const struct sim_sock *s = host->bound; s; s = s->next_bound)
         if (port_of(&s->local) == port_of(addr) && s->local.any.sa_family == addr->any.sa_family &&
             (s->state == SIM_BOUND || s->state == SIM_LISTENS) &&
-            (is_any(&s->local) || is_any(addr) || same_ip(&s->local, addr)))
+            (is_any(&s->local) || is_any(addr) || pi_sim_same_ip(&s->local, addr)))
             return true;
     return false;
 }

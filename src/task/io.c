@@ -81,6 +81,15 @@ void io_close(struct io_fd *f)
     f->fd = -1;
 }
 
+void io_unkick(struct io_fd **list, struct io_fd *f)
+{
+    while (*list && *list != f)
+        list = &(*list)->next_kicked;
+    if (*list)
+        *list = f->next_kicked;
+    f->kicked = false;
+}
+
 static ssize_t poll_now(const struct io_op *op)
 {
     struct pollfd p = { .fd = op->fd->fd, .events = (short)op->len };

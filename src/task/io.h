@@ -175,6 +175,33 @@ static inline bool io_is_read(const struct io_op *op)
     return op->code <= IO_LAST_READ || (op->code == IO_POLL && (op->len & WANTS_INPUT));
 }
 
+/* For backends: where op stands on its descriptor while it waits. */
+static inline struct io_op **io_slot(const struct io_op *op)
+{
+    return io_is_read(op) ? &op->fd->reader : &op->fd->writer;
+}
+
+/* For backends: a list of descriptors that the next poll looks at by itself. */
+static inline void io_kick(struct io_fd **list, struct io_fd *f)
+{
+    if (f->kicked)
+        return;
+    f->kicked = true;
+    f->next_kicked = *list;
+    *list = f;
+}
+
+void io_unkick(struct io_fd **list, struct io_fd *f);
+
+/* For backends: how long to sleep for a poll's deadline, in ns; -1: for ever. */
+static inline int64_t io_time_left(int64_t deadline_ns)
+{
+    if (deadline_ns == 0)
+        return -1;
+    int64_t left = deadline_ns < 0 ? 0 : deadline_ns - pi_clock_ns();
+    return left > 0 ? left : 0;
+}
+
 /* For backends, before op waits: -EINTR when an interruption came first. */
 static inline int io_take_interrupt(const struct io_op *op)
 {

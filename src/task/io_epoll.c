@@ -56,43 +56,16 @@ static int watch_fd(struct pi_loop *loop, struct io_fd *f, bool for_write)
     return 0;
 }
 
-/* An edge that has been seen does not come again: the poll looks at f itself. */
-static void kick(struct pi_loop *loop, struct io_fd *f)
-{
-    struct epoll_io *io = loop->io;
-    if (f->kicked)
-        return;
-    f->kicked = true;
-    f->next_kicked = io->kicked;
-    io->kicked = f;
-}
-
-static void unkick(struct pi_loop *loop, struct io_fd *f)
-{
-    struct epoll_io *io = loop->io;
-    struct io_fd **at = &io->kicked;
-    while (*at && *at != f)
-        at = &(*at)->next_kicked;
-    if (*at)
-        *at = f->next_kicked;
-    f->kicked = false;
-}
-
 static void epoll_detach(struct pi_loop *loop, struct io_fd *f)
 {
     if (f->kicked)
-        unkick(loop, f);
+        io_unkick(&((struct epoll_io *)loop->io)->kicked, f);
     int rc = control(loop, EPOLL_CTL_DEL, f->fd, 0, NULL);
     PIER_ASSERT(rc == 0 || rc == -ENOENT || rc == -EBADF);
     f->watches_write = false;
 }
 
 /* ---- waiting ---- */
-
-static struct io_op **slot_of(const struct io_op *op)
-{
-    return io_is_read(op) ? &op->fd->reader : &op->fd->writer;
-}
 
 /* Parks until op's direction may be ready: 0, or the code that ends the operation. */
 static int wait_ready(struct pi_loop *loop, struct pi_task *self, struct io_op *op,
@@ -120,7 +93,7 @@ static bool is_likely(const struct io_op *op)
 
 static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     const bool *likely = io_is_read(op) ? &op->fd->may_read : &op->fd->may_write;
     bool now = op->deadline_ns == IO_NOW;
     if (*slot)
@@ -154,7 +127,7 @@ static ssize_t run_poll(struct pi_loop *loop, struct pi_task *self, struct io_op
     f->loop_serial = loop->serial;
     f->watches_write = true;
     do {
-        rc = wait_ready(loop, self, op, slot_of(op), pi_deadline(self, op->deadline_ns));
+        rc = wait_ready(loop, self, op, io_slot(op), pi_deadline(self, op->deadline_ns));
         ready = rc < 0 ? rc : io_call(op);
     } while (ready == -EAGAIN);
     epoll_detach(loop, f);
@@ -186,7 +159,7 @@ static ssize_t epoll_attempt(struct pi_loop *loop, struct io_op *op)
 
 static int epoll_arm(struct pi_loop *loop, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     if (*slot)
         return -EBUSY;
     int rc = watch_fd(loop, op->fd, !io_is_read(op));
@@ -194,13 +167,13 @@ static int epoll_arm(struct pi_loop *loop, struct io_op *op)
         return rc;
     *slot = op;
     if (is_likely(op))
-        kick(loop, op->fd);
+        io_kick(&((struct epoll_io *)loop->io)->kicked, op->fd); /* no edge comes again */
     return 0;
 }
 
 static void epoll_disarm(struct pi_loop *loop, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     if (*slot != op)
         return;
     *slot = NULL;
@@ -270,15 +243,6 @@ static void run_kicked(struct epoll_io *io)
     }
 }
 
-/* How long to sleep: -1 for ever. */
-static int64_t time_left(int64_t deadline_ns)
-{
-    if (deadline_ns == 0)
-        return -1;
-    int64_t left = deadline_ns < 0 ? 0 : deadline_ns - pi_clock_ns();
-    return left > 0 ? left : 0;
-}
-
 /* Milliseconds are too coarse for short sleeps; where epoll_pwait2 (Linux 5.11) is missing they are
  * rounded up, so that no timer is early and polled twice. */
 static int wait_events(struct epoll_io *io, int64_t left_ns)
@@ -296,7 +260,7 @@ static void epoll_poll(struct pi_loop *loop, int64_t deadline_ns)
     struct epoll_io *io = loop->io;
     struct pi_thread *th = loop->thread;
     bool is_far = deadline_ns > 0 && io_is_far(&io->far, loop, deadline_ns);
-    int64_t left = io->kicked ? 0 : time_left(is_far ? 0 : deadline_ns);
+    int64_t left = io->kicked ? 0 : io_time_left(is_far ? 0 : deadline_ns);
     if (left != 0 && !pi_thread_sleep(th, PI_SLEEPS_FD))
         left = 0;
     int count = wait_events(io, left);

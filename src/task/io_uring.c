@@ -117,33 +117,9 @@ static void watch_what_is_not(struct pi_loop *loop)
 
 /* ---- armed operations ---- */
 
-static struct io_op **slot_of(const struct io_op *op)
-{
-    return io_is_read(op) ? &op->fd->reader : &op->fd->writer;
-}
-
 static bool *hint_of(const struct io_op *op)
 {
     return io_is_read(op) ? &op->fd->may_read : &op->fd->may_write;
-}
-
-static void kick(struct uring_io *io, struct io_fd *f)
-{
-    if (f->kicked)
-        return;
-    f->kicked = true;
-    f->next_kicked = io->kicked;
-    io->kicked = f;
-}
-
-static void unkick(struct uring_io *io, struct io_fd *f)
-{
-    struct io_fd **at = &io->kicked;
-    while (*at && *at != f)
-        at = &(*at)->next_kicked;
-    if (*at)
-        *at = f->next_kicked;
-    f->kicked = false;
 }
 
 /* done() may arm again: a burst of connections is taken at once, a flood leaves room for others. */
@@ -224,8 +200,8 @@ static void complete(struct uring_io *io, const struct io_uring_cqe *cqe)
         return;
     }
     *hint_of(op) = true;
-    if (*slot_of(op) == op)
-        run_armed(io, slot_of(op));
+    if (*io_slot(op) == op)
+        run_armed(io, io_slot(op));
 }
 
 static void reap(struct pi_loop *loop)
@@ -261,14 +237,6 @@ static void clear_foreign_fd(struct pi_loop *loop)
     pi_thread_clear_wake_fd(loop->thread);
 }
 
-static int64_t time_left(int64_t deadline_ns)
-{
-    if (deadline_ns == 0)
-        return -1;
-    int64_t left = deadline_ns < 0 ? 0 : deadline_ns - pi_clock_ns();
-    return left > 0 ? left : 0;
-}
-
 static void submit_and_wait(struct uring_io *io, int64_t left_ns)
 {
     struct __kernel_timespec ts = { left_ns / PIER_SECOND, left_ns % PIER_SECOND };
@@ -285,7 +253,7 @@ static void uring_poll(struct pi_loop *loop, int64_t deadline_ns)
     struct pi_thread *th = loop->thread;
     watch_what_is_not(loop);
     bool is_far = deadline_ns > 0 && io_is_far(&io->far, loop, deadline_ns);
-    int64_t left = io->kicked ? 0 : time_left(is_far ? 0 : deadline_ns);
+    int64_t left = io->kicked ? 0 : io_time_left(is_far ? 0 : deadline_ns);
     if (left != 0 && !pi_thread_sleep(th, PI_SLEEPS_FD))
         left = 0;
     submit_and_wait(io, left);
@@ -348,7 +316,7 @@ static ssize_t whole_result(struct io_op *op)
 
 static ssize_t run_on_fd(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     bool *likely = hint_of(op);
     bool now = op->deadline_ns == IO_NOW;
     if (*slot)
@@ -403,7 +371,7 @@ static ssize_t run_poll(struct pi_loop *loop, struct pi_task *self, struct io_op
     f->next_kicked = io->polled;
     io->polled = f;
     while (ready == -EAGAIN) {
-        int rc = wait_in_kernel(loop, self, op, slot_of(op), pi_deadline(self, op->deadline_ns));
+        int rc = wait_in_kernel(loop, self, op, io_slot(op), pi_deadline(self, op->deadline_ns));
         ready = rc < 0 ? io_last_look(op, rc) : io_call(op);
     }
     forget_polled(io, f);
@@ -433,7 +401,7 @@ static ssize_t uring_attempt(struct pi_loop *loop, struct io_op *op)
 
 static int uring_arm(struct pi_loop *loop, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     if (*slot)
         return -EBUSY;
     int rc = op->fd->exclusive ? watch_listener(loop, op->fd) : 0;
@@ -443,7 +411,7 @@ static int uring_arm(struct pi_loop *loop, struct io_op *op)
     op->fd->loop_serial = loop->serial;
     *slot = op;
     if (*hint_of(op))
-        kick(loop->io, op->fd);
+        io_kick(&((struct uring_io *)loop->io)->kicked, op->fd);
     else if (!op->fd->exclusive)
         submit_poll(loop->io, op);
     return 0;
@@ -465,7 +433,7 @@ static void take_out(struct pi_loop *loop, struct io_op *op)
 
 static void uring_disarm(struct pi_loop *loop, struct io_op *op)
 {
-    struct io_op **slot = slot_of(op);
+    struct io_op **slot = io_slot(op);
     if (*slot != op)
         return;
     *slot = NULL;
@@ -478,7 +446,7 @@ static void uring_detach(struct pi_loop *loop, struct io_fd *f)
 {
     struct uring_io *io = loop->io;
     if (f->kicked)
-        unkick(io, f);
+        io_unkick(&io->kicked, f);
     if (f->exclusive)
         epoll_ctl(io->listeners_fd, EPOLL_CTL_DEL, f->fd, NULL); /* unless it never was there */
 }
