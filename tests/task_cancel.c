@@ -493,7 +493,8 @@ TEST(cancelling_anywhere_frees_what_jobs_were_given)
 static int use_child(void *arg)
 {
     char text[64];
-    struct pier_conn *c = pier_exec("cat");
+    /* it pauses, so that there is something to wait for however late this task runs */
+    struct pier_conn *c = pier_exec("sleep 0.02; cat; sleep 0.02");
     if (!c)
         return pier_error_code();
     pier_puts(c, "meow\n");
