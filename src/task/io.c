@@ -147,6 +147,10 @@ static ssize_t call_once(struct io_op *op)
     switch (op->code) {
     case IO_RECVMSG:
         return recvmsg(fd, op->buf, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    case IO_RECVMMSG:
+        return recvmmsg(fd, op->buf, (unsigned)op->len, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
+    case IO_SENDMMSG:
+        return sendmmsg(fd, op->buf, (unsigned)op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
     case IO_SENDMSG:
         return sendmsg(fd, op->buf, MSG_DONTWAIT | MSG_NOSIGNAL);
     case IO_READ:
@@ -238,6 +242,8 @@ const char *io_name(enum io_code code)
         [IO_SEND] = "write",
         [IO_RECVMSG] = "read message",
         [IO_SENDMSG] = "write",
+        [IO_RECVMMSG] = "read messages",
+        [IO_SENDMMSG] = "write messages",
         [IO_READ] = "read",
         [IO_WRITEV] = "write",
         [IO_ACCEPT] = "accept",

@@ -28,14 +28,16 @@
 
 /* Those that wait for readability come first: io_is_read() is one comparison. */
 enum io_code {
-    IO_RECV,    /* fd, buf, len */
-    IO_RECVMSG, /* fd, buf: struct msghdr */
-    IO_READ,    /* fd, buf, len: pipes and the like */
-    IO_ACCEPT,  /* fd, buf: struct sockaddr or NULL, addr_len; result: a non-blocking descriptor */
+    IO_RECV,     /* fd, buf, len */
+    IO_RECVMSG,  /* fd, buf: struct msghdr */
+    IO_RECVMMSG, /* fd, buf: struct mmsghdr, len: how many; result: how many */
+    IO_READ,     /* fd, buf, len: pipes and the like */
+    IO_ACCEPT,   /* fd, buf: struct sockaddr or NULL, addr_len; result: a non-blocking descriptor */
     IO_SPLICE_IN, /* fd to the pipe other_fd, len bytes */
     IO_LAST_READ = IO_SPLICE_IN,
     IO_SEND,       /* fd, buf, len */
     IO_SENDMSG,    /* fd, buf: struct msghdr */
+    IO_SENDMMSG,   /* fd, buf: struct mmsghdr, len: how many; result: how many */
     IO_WRITEV,     /* fd, buf: struct iovec, len: how many */
     IO_CONNECT,    /* fd, buf: struct sockaddr, addr_len; len: 0 */
     IO_SPLICE_OUT, /* the pipe other_fd to fd, len bytes */
