@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: MIT */
+#include "sim_scene.h"
+HARNESS_MAIN("sim_file")
