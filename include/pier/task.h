@@ -178,10 +178,10 @@ PIER_API void pier_file_close(struct pier_file *f);
  * or a negative code. Waits. -EBUSY while another task reads or writes so. */
 PIER_API ssize_t pier_file_read(struct pier_file *f, void *buf, size_t len);
 
-/* Writes all, where the last read or write ended (with O_APPEND at the end), or fails; the words of
- * a failure say how much was written then, if anything was. Returns len or a negative code:
- * -ENOSPC, -EDQUOT, -EIO, -EFBIG at the limit for the size of files (RLIMIT_FSIZE; without a
- * signal)… Waits. -EBUSY while another task reads or writes so. */
+/* Writes all where the last read or write ended, or fails; the words of a failure say how much was
+ * written then, if anything was. With O_APPEND it writes at the end, and leaves where reads go on.
+ * Returns len or a negative code: -ENOSPC, -EDQUOT, -EIO, -EFBIG at the limit for the size of files
+ * (RLIMIT_FSIZE; without a signal)… Waits. -EBUSY while another task reads or writes so. */
 PIER_API ssize_t pier_file_write(struct pier_file *f, const void *bytes, size_t len);
 
 /* The same at an offset, in bytes, which moves nothing: any number of tasks at a time. -ESPIPE for

@@ -67,7 +67,6 @@ struct sim_handle {
     int crashes;             /* of the host, when it was opened */
     int flags;
     bool is_open;
-    size_t position;
     char path[];
 };
 
@@ -350,25 +349,23 @@ static size_t some_of(size_t len)
     return pi_sim_is_calm(sim, SIM_SPLIT) ? len : part;
 }
 
-static ssize_t read_file(struct sim_handle *h, const struct pi_file_call *call)
+static ssize_t read_file(const struct sim_handle *h, const struct pi_file_call *call)
 {
     const struct bytes *b = &h->inode->now;
-    size_t at = call->offset < 0 ? h->position : (size_t)call->offset;
+    size_t at = (size_t)call->offset;
     size_t left = at < b->len ? b->len - at : 0;
     if (fails(PIER_SIM_DISK_ERROR))
         return -EIO;
     size_t n = some_of(call->len < left ? call->len : left);
     if (n > 0)
         memcpy(call->buf, b->at + at, n);
-    if (call->offset < 0)
-        h->position += n;
     return (ssize_t)n;
 }
 
-static ssize_t write_file(struct sim_handle *h, const struct pi_file_call *call)
+static ssize_t write_file(const struct sim_handle *h, const struct pi_file_call *call)
 {
     struct bytes *b = &h->inode->now;
-    size_t at = call->offset < 0 ? h->position : (size_t)call->offset;
+    size_t at = (size_t)call->offset;
     size_t n = some_of(call->len < PI_FILE_MOST ? call->len : PI_FILE_MOST);
     if (fails(PIER_SIM_DISK_ERROR))
         return -EIO;
@@ -382,8 +379,6 @@ static ssize_t write_file(struct sim_handle *h, const struct pi_file_call *call)
     if (rc < 0)
         return rc;
     memcpy(b->at + at, call->buf, n);
-    if (call->offset < 0)
-        h->position = at + n;
     return (ssize_t)n;
 }
 

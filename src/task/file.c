@@ -5,6 +5,10 @@
  * A regular file or a block device answers by itself: its calls go through the seam whole
  * (task/file.h). What waits for somebody else, a FIFO or a terminal, is a non-blocking descriptor
  * like a socket. Invariant: no call here can raise a signal (SIGXFSZ, SIGPIPE).
+ *
+ * The position is kept here. That of the descriptor is not moved by io_uring when a write comes to
+ * the disk's end after some bytes (Linux 6.18): it says how many, and the next write would go over
+ * them.
  */
 #define _GNU_SOURCE
 #include "task/file.h"
@@ -20,9 +24,11 @@
 
 struct pier_file {
     struct io_fd io;
-    bool is_stored;    /* on a disk */
+    bool is_stored; /* on a disk */
+    bool appends;
     bool awaits_first; /* a FIFO that nobody has written into yet: the end would be read */
     bool is_busy;      /* on a disk: somebody uses its position */
+    int64_t position;
     char path[];
 };
 
@@ -64,6 +70,7 @@ static int open_it(struct pier_file *f, int flags, int mode)
         return -EISDIR;
     }
     f->is_stored = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
+    f->appends = flags & O_APPEND;
     f->awaits_first = S_ISFIFO(st.st_mode) && (flags & O_ACCMODE) == O_RDONLY;
     return 0;
 }
@@ -132,22 +139,16 @@ static int64_t size_limit(void)
     return limit.rlim_cur < INT64_MAX ? (int64_t)limit.rlim_cur : INT64_MAX;
 }
 
-/* Where a write begins. */
-static int64_t position(int fd, int64_t offset)
-{
-    struct stat st;
-    if (fcntl(fd, F_GETFL) & O_APPEND)
-        return fstat(fd, &st) < 0 ? 0 : st.st_size;
-    return offset < 0 ? lseek(fd, 0, SEEK_CUR) : offset;
-}
-
 /* How much of len the limit allows. */
 static size_t room_at(int fd, int64_t offset, size_t len)
 {
+    struct stat st;
     int64_t limit = size_limit();
     if (limit == INT64_MAX)
         return len;
-    int64_t room = limit - position(fd, offset);
+    if ((fcntl(fd, F_GETFL) & O_APPEND) && fstat(fd, &st) == 0)
+        offset = st.st_size;
+    int64_t room = limit - offset;
     return room <= 0 ? 0 : len < (size_t)room ? len : (size_t)room;
 }
 
@@ -166,17 +167,18 @@ ssize_t pi_file_write_some(int fd, const void *bytes, size_t len, int64_t offset
     return n == 0 ? -EIO : n; /* it would go on for ever */
 }
 
-static ssize_t write_all(struct pier_file *f, const char *bytes, size_t len, int64_t offset)
+/* Moves *offset on. */
+static ssize_t write_all(struct pier_file *f, const char *bytes, size_t len, int64_t *offset)
 {
     for (size_t done = 0; done < len;) {
-        int64_t at = offset < 0 ? -1 : offset + (int64_t)done;
-        ssize_t n = f->is_stored ? pi_file_write_some(f->io.fd, bytes + done, len - done, at)
+        ssize_t n = f->is_stored ? pi_file_write_some(f->io.fd, bytes + done, len - done, *offset)
                                  : write_stream(f, bytes + done, len - done);
         if (n < 0 && done > 0)
             return pi_fail((int)n, "write %s, after %zu of %zu bytes", f->path, done, len);
         if (n < 0)
             return file_fail(f, n, "write");
         done += (size_t)n;
+        *offset += n;
     }
     return (ssize_t)len;
 }
@@ -188,9 +190,13 @@ ssize_t pier_file_read(struct pier_file *f, void *buf, size_t len)
     if (f->is_busy)
         return file_fail(f, -EBUSY, "read");
     f->is_busy = f->is_stored;
-    ssize_t n = f->is_stored ? run(f->io.fd, PI_FILE_READ, buf, len, -1) : read_stream(f, buf, len);
+    ssize_t n = f->is_stored ? run(f->io.fd, PI_FILE_READ, buf, len, f->position)
+                             : read_stream(f, buf, len);
     f->is_busy = false;
-    return n < 0 ? file_fail(f, n, "read") : n;
+    if (n < 0)
+        return file_fail(f, n, "read");
+    f->position += n;
+    return n;
 }
 
 ssize_t pier_file_write(struct pier_file *f, const void *bytes, size_t len)
@@ -200,7 +206,8 @@ ssize_t pier_file_write(struct pier_file *f, const void *bytes, size_t len)
     if (f->is_busy)
         return file_fail(f, -EBUSY, "write");
     f->is_busy = f->is_stored;
-    ssize_t n = write_all(f, bytes, len, -1);
+    int64_t end = 0;
+    ssize_t n = write_all(f, bytes, len, f->appends ? &end : &f->position);
     f->is_busy = false;
     return n;
 }
@@ -230,7 +237,7 @@ ssize_t pier_file_write_at(struct pier_file *f, const void *bytes, size_t len, i
     if (!f)
         return pier_error_code();
     int rc = check_offset(f, offset, "write");
-    return rc < 0 ? rc : write_all(f, bytes, len, offset);
+    return rc < 0 ? rc : write_all(f, bytes, len, &offset);
 }
 
 /* ---- the whole ---- */

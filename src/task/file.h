@@ -16,8 +16,8 @@
 
 enum pi_file_code {
     PI_FILE_OPEN,      /* folder, path, flags, mode: a descriptor, and st of it */
-    PI_FILE_READ,      /* fd, buf, len, offset (-1: where the last one ended) */
-    PI_FILE_WRITE,     /* the same */
+    PI_FILE_READ,      /* fd, buf, len, offset */
+    PI_FILE_WRITE,     /* the same; with O_APPEND at the end */
     PI_FILE_SYNC,      /* fd: with all its attributes, or in flags O_DSYNC: what reading needs */
     PI_FILE_STAT,      /* path: st of what it names */
     PI_FILE_STAT_FD,   /* fd: st */
@@ -48,8 +48,8 @@ struct pi_file_call {
 /* Waits for the call. */
 ssize_t pi_file_run(struct pi_file_call *call);
 
-/* Writes some of it, at offset (-1: where the last one ended), without ever raising SIGXFSZ: how
- * much, at least 1 byte; -EFBIG at the process's limit. */
+/* Writes some of it without ever raising SIGXFSZ: how much, at least 1 byte; -EFBIG at the
+ * process's limit. */
 ssize_t pi_file_write_some(int fd, const void *bytes, size_t len, int64_t offset);
 
 /* For backends: the call itself, in this thread, as long as it takes. */

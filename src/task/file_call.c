@@ -38,24 +38,16 @@ static int set_owner(const struct pi_file_call *call)
     return fchmod(call->fd, mode);
 }
 
-static ssize_t transfer(const struct pi_file_call *call)
-{
-    bool reads = call->code == PI_FILE_READ;
-    size_t len = call->len < PI_FILE_MOST ? call->len : PI_FILE_MOST;
-    if (call->offset < 0)
-        return reads ? read(call->fd, call->buf, len) : write(call->fd, call->buf, len);
-    return reads ? pread(call->fd, call->buf, len, call->offset)
-                 : pwrite(call->fd, call->buf, len, call->offset);
-}
-
 static ssize_t call_once(const struct pi_file_call *call)
 {
+    size_t len = call->len < PI_FILE_MOST ? call->len : PI_FILE_MOST;
     switch (call->code) {
     case PI_FILE_OPEN:
         return openat(call->folder, call->path, call->flags, call->mode);
     case PI_FILE_READ:
+        return pread(call->fd, call->buf, len, call->offset);
     case PI_FILE_WRITE:
-        return transfer(call);
+        return pwrite(call->fd, call->buf, len, call->offset);
     case PI_FILE_SYNC:
         return call->flags & O_DSYNC ? fdatasync(call->fd) : fsync(call->fd);
     case PI_FILE_STAT:

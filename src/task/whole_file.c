@@ -243,7 +243,7 @@ static int set_owner(struct replacement *r, const struct stat *own)
 static int fill(struct replacement *r, const char *bytes, size_t len)
 {
     for (size_t done = 0; done < len;) {
-        ssize_t n = pi_file_write_some(r->fd, bytes + done, len - done, -1);
+        ssize_t n = pi_file_write_some(r->fd, bytes + done, len - done, (int64_t)done);
         if (n < 0 && done > 0)
             return pi_fail((int)n, "write %s, after %zu of %zu bytes", r->given, done, len);
         if (n < 0)
