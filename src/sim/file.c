@@ -498,11 +498,16 @@ static void record(const struct pier_sim_host *host, const struct pi_file_call *
     static const char *const names[] = { "open",     "read",     "write", "sync",   "stat",  "stat",
                                          "readlink", "truncate", "chmod", "rename", "remove" };
     const struct sim_handle *h = has_path(call) ? NULL : handle_of(call->fd);
-    pi_sim_event(SIM_EV_FILE, host, n, "%s %s: %s%lld", names[call->code],
-                 h                ? h->path
-                 : has_path(call) ? call->path
-                                  : "-",
-                 n < 0 ? pier_strerror((int)n) : "", n < 0 ? 0LL : (long long)n);
+    const char *path = h ? h->path : has_path(call) ? call->path : "-";
+    const char *name = names[call->code];
+    bool moves = call->code == PI_FILE_READ || call->code == PI_FILE_WRITE;
+    if (n < 0)
+        pi_sim_event(SIM_EV_FILE, host, n, "%s %s: %s", name, path, pier_strerror((int)n));
+    else if (moves)
+        pi_sim_event(SIM_EV_FILE, host, n, "%s %s: %zd of %zu at %lld", name, path, n, call->len,
+                     (long long)call->offset);
+    else
+        pi_sim_event(SIM_EV_FILE, host, 0, "%s %s", name, path);
 }
 
 static int make_call(void *arg)
