@@ -371,7 +371,7 @@ static void limit(int what, rlim_t most)
 
 static void keeps_old(const char *name, int code, const char *words)
 {
-    static const char bytes[100 * 1000] = "new";
+    static char bytes[3 * 1000 * 1000];
     int before = open_fds(), files = count_files();
     failed(pier_write_file(in_folder(name), bytes, sizeof bytes, NULL), code, words);
     ck_assert_words("write /tmp/pier-test-");
@@ -384,8 +384,8 @@ BOTH(beyond_the_limit_of_the_process_the_old_one_stays)
 {
     begin_folder();
     put(in_folder("a"), "old", 3);
-    limit(RLIMIT_FSIZE, 1000);
-    keeps_old("a", -EFBIG, "after 1000 of 100000 bytes: file too large");
+    limit(RLIMIT_FSIZE, 1000 * 1000); /* libcheck writes a little into a file, too */
+    keeps_old("a", -EFBIG, "after 1000000 of 3000000 bytes: file too large");
     limit(RLIMIT_FSIZE, RLIM_INFINITY);
     end_folder();
 }
@@ -415,7 +415,7 @@ BOTH(without_descriptors_the_old_one_stays)
 static void fill_the_disk(void)
 {
     put(in_folder("a"), "old", 3);
-    keeps_old("a", -ENOSPC, " of 100000 bytes: no space left on device");
+    keeps_old("a", -ENOSPC, " of 3000000 bytes: no space left on device");
     put(in_folder("last"), "", 0);
     keeps_old("a", -ENOSPC, "open a temporary file: no space left on device");
     ck_assert_int_eq(mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);

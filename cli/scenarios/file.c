@@ -53,15 +53,17 @@ static int64_t version_of(const char *bytes, size_t len)
 
 /* ---- the program ---- */
 
-/* 0 when the file could be read, or is rightly missing. */
+/* 0, or why the file cannot be read for now. */
 static int look_at_state(const struct file_world *world)
 {
     size_t len;
     char *bytes = pier_read_file(STATE, STATE_MOST, &len);
-    if (bytes == NULL && pier_error_code() == -ENOENT)
-        return PIER_SIM_CHECK(world->kept == 0) ? 0 : PIER_ESIM;
-    if (bytes == NULL)
+    if (bytes == NULL && pier_error_code() != -ENOENT)
         return pier_error_code();
+    if (bytes == NULL) {
+        PIER_SIM_CHECK(world->kept == 0);
+        return 0;
+    }
     int64_t version = version_of(bytes, len);
     free(bytes);
     pier_sim_note("version %" PRId64 ", kept %" PRId64, version, world->kept);
@@ -108,8 +110,8 @@ static int look_at_journal(const struct file_world *world)
     size_t len;
     char wanted[RECORD + 1];
     char *bytes = pier_read_file(JOURNAL, 1024 * 1024, &len);
-    if (bytes == NULL)
-        return pier_error_code() == -ENOENT && world->records == 0 ? 0 : pier_error_code();
+    if (bytes == NULL && pier_error_code() != -ENOENT)
+        return pier_error_code();
     PIER_SIM_CHECK(len >= (size_t)world->records * RECORD);
     for (int64_t i = 0; i < world->records && (size_t)(i + 1) * RECORD <= len; i++) {
         make_record(wanted, i);

@@ -224,7 +224,7 @@ static int open_temporary(struct replacement *r, struct stat *st)
         name_temporary(r);
         r->fd = (int)pi_file_run(&call);
     }
-    r->has_leftover = r->fd >= 0;
+    r->has_leftover = r->fd != -EEXIST; /* it may have been made even if opening failed */
     return r->fd < 0 ? failed(r, r->fd, "open a temporary file") : 0;
 }
 
