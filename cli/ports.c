@@ -99,7 +99,7 @@ static int run_ports(int count, char **operands)
 }
 
 static const struct verb_option options[] = {
-    { "json", OPTION_FLAG, &as_json, .help = "print a JSON object a line, one for each line" },
+    { "json", OPTION_FLAG, &as_json, .help = "print JSON objects instead, one a line" },
     { 0 },
 };
 

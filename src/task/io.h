@@ -82,8 +82,8 @@ struct pi_resolve {
     char host[PI_RESOLVE_HOST];
     int family; /* AF_UNSPEC: both */
     int flags;  /* of getaddrinfo(3) */
-    int gai;   /* 0, or EAI_NONAME… */
-    int error; /* errno of EAI_SYSTEM */
+    int gai;    /* 0, or EAI_NONAME… */
+    int error;  /* errno of EAI_SYSTEM */
     int count;
     union {
         struct sockaddr any;
