@@ -9,6 +9,7 @@
 
 #include "net_names.h"
 
+#include <dlfcn.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 
@@ -272,6 +273,50 @@ BOTH(hostname_is_the_systems)
     ck_assert_str_eq(name, wanted);
     ck_assert_int_eq(pier_hostname(name, strlen(wanted)), -ENAMETOOLONG);
     ck_assert_str_eq(pier_error(), "host name: file name too long");
+    ck_assert_str_eq(name, "");
+}
+
+/* getifaddrs(3): the system's, or a list with one address up, one down, and one of no IP. */
+static bool has_own_list;
+
+int getifaddrs(struct ifaddrs **list)
+{
+    static struct sockaddr_in four[2] = { { .sin_family = AF_INET }, { .sin_family = AF_INET } };
+    static struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_scope_id = 1 };
+    static struct sockaddr packet = { .sa_family = AF_PACKET };
+    static struct ifaddrs all[] = {
+        { &all[1], (char *)"down0", 0, (struct sockaddr *)&four[0], NULL, { NULL }, NULL },
+        { &all[2], (char *)"up0", IFF_UP, &packet, NULL, { NULL }, NULL },
+        { &all[3], (char *)"up0", IFF_UP, NULL, NULL, { NULL }, NULL },
+        { &all[4], (char *)"up0", IFF_UP, (struct sockaddr *)&four[1], NULL, { NULL }, NULL },
+        { NULL, (char *)"up0", IFF_UP, (struct sockaddr *)&six, NULL, { NULL }, NULL },
+    };
+    if (!has_own_list)
+        return ((int (*)(struct ifaddrs **))dlsym(RTLD_NEXT, "getifaddrs"))(list);
+    inet_pton(AF_INET, "192.0.2.1", &four[0].sin_addr);
+    inet_pton(AF_INET, "192.0.2.2", &four[1].sin_addr);
+    inet_pton(AF_INET6, "fe80::1", &six.sin6_addr);
+    *list = all;
+    return 0;
+}
+
+void freeifaddrs(struct ifaddrs *list)
+{
+    if (!has_own_list)
+        ((void (*)(struct ifaddrs *))dlsym(RTLD_NEXT, "freeifaddrs"))(list);
+}
+
+BOTH(local_addresses_leave_out_what_is_down_and_what_is_no_ip)
+{
+    struct pier_local_addr addrs[8];
+    char zone[IF_NAMESIZE] = "", wanted[64] = "fe80::1";
+    if (if_indextoname(1, zone))
+        snprintf(wanted, sizeof wanted, "fe80::1%%%s", zone);
+    has_own_list = true;
+    ck_assert_int_eq(pier_local_addrs(addrs, 8, PIER_WITH_LOOPBACK), 2);
+    ck_assert_str_eq(addrs[0].ip.text, "192.0.2.2");
+    ck_assert_str_eq(addrs[0].interface, "up0");
+    ck_assert_str_eq(addrs[1].ip.text, wanted);
 }
 
 /* Those that are up, as text, each with its interface. */

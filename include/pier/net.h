@@ -210,7 +210,7 @@ PIER_API int pier_resolve(struct pier_ip *ips, int cap, const char *name,
 PIER_API int pier_reverse(char *name, size_t cap, const char *ip,
                           const struct pier_resolve_opts *opts);
 
-/* The name of this host. 0, or -ENAMETOOLONG (PIER_NAME_CAP is enough). Does not wait. */
+/* The name of this host. 0, or -ENAMETOOLONG and "" (PIER_NAME_CAP is enough). Does not wait. */
 PIER_API int pier_hostname(char *name, size_t cap);
 
 struct pier_local_addr {

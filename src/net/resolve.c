@@ -306,6 +306,8 @@ static void ask_self(struct pi_resolve *r)
 int pier_hostname(char *name, size_t cap)
 {
     struct pi_resolve self = { 0 };
+    if (cap > 0)
+        name[0] = '\0';
     if (io_is_simulated())
         ask_self(&self);
     else if (gethostname(self.host, sizeof self.host - 1) < 0)

@@ -95,7 +95,7 @@ LISTS = {
     "OpenSSL": f"SHA256(a)= {OF_A}\n",
     "BSD with a wrong digest": f"SHA256 (a) = {OF_A[::-1]}\n",
     "one space": f"{OF_A} a\n{OF_A} a\n",
-    "one space in the middle": f"{OF_A}  a\n{OF_A} a\n",
+    "one space in the middle": f"{OF_A}  a\n{OF_A} xa\n",
     "two spaces after one": f"{OF_A} a\n{OF_A}  a\n",
     "CRLF": f"{OF_A}  a\r\n",
     "no end of line": f"{OF_A}  a",
@@ -113,6 +113,8 @@ LISTS = {
     "an unfinished escape": f"\\{OF_A}  a\\\n",
     "escaped BSD": f"\\SHA256 (b\\\\n) = {OF_A}\n",
     "unbalanced BSD": f"SHA256 (a = {OF_A}\n",
+    "BSD with a bracket": f"SHA256 (p)q) = {OF_A}\n",
+    "standard input": f"{OF_A}  -\n",
     "another digest": f"MD5 (a) = {OF_A}\n",
 }
 
@@ -123,6 +125,7 @@ def test_hash_check_understands_what_sha256sum_understands(here, sha256sum, tmp_
                                                            from_file):
     (tmp_path / "a").write_bytes(b"a")
     (tmp_path / "b\\n").write_bytes(b"a")
+    (tmp_path / "p)q").write_bytes(b"a")
     (tmp_path / "list").write_text(text, newline="")
     args, stdin = (["list"], b"") if from_file else ([], text.encode())
     result = here("--check", *args, stdin=stdin)
@@ -131,7 +134,7 @@ def test_hash_check_understands_what_sha256sum_understands(here, sha256sum, tmp_
 
 def test_hash_check_counts_the_lines_that_it_does_not_understand(here, tmp_path):
     (tmp_path / "a").write_bytes(b"a")
-    result = here("-c", stdin=f"junk\n{OF_A}  a\nx\n".encode())
+    result = here("-c", stdin=f"junk\n#\n\n{OF_A}  a\nx\n".encode())
     assert (result.rc, result.err) == (0, "pier: warning: 2 lines are improperly formatted\n")
     result = here("-c", stdin=b"junk\n")
     assert (result.rc, result.err) == (1, "pier: standard input: no line with a SHA-256 digest\n")
