@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pier/text.h - bytes in, bytes out: UTF-8, escaping, dates, JSON. Nothing here waits.
+ * pier/text.h - bytes in, bytes out: UTF-8, escaping, dates, SHA-256, JSON. Nothing here waits.
  */
 #ifndef PIER_TEXT_H
 #define PIER_TEXT_H
@@ -32,6 +32,39 @@ PIER_API size_t pier_escape(char *out, size_t cap, const void *bytes, size_t len
 /* The RFC 3339 form of a UNIX time in nanoseconds, "2026-11-20T09:22:31Z", with millis ".123" when
  * asked. out takes at least 32 bytes. Returns the length. */
 PIER_API size_t pier_date_rfc3339(char *out, size_t cap, int64_t unix_ns, bool millis);
+
+/* ---- SHA-256 (FIPS 180-4) ---- */
+
+/* Bytes of a digest; room for its text. */
+enum { PIER_SHA256_LEN = 32, PIER_SHA256_HEX_CAP = 65 };
+
+/* A hash being made; members are private. {0} is one that has not begun. Errors are sticky: check
+ * once, at final. */
+struct pier_sha256 {
+    void *ctx;
+    int error;
+};
+
+/* Begins a hash, which final or fini ends. 0, or a negative code: -ENOMEM, or -EOPNOTSUPP where
+ * OpenSSL is set up to do without SHA-256. */
+PIER_API int pier_sha256_init(struct pier_sha256 *h);
+
+/* Adds bytes. 0, or a negative code: init's, or -EINVAL for a hash that is not begun. */
+PIER_API int pier_sha256_update(struct pier_sha256 *h, const void *bytes, size_t len);
+
+/* Writes the digest of all bytes added and ends the hash, on failure too. 0 or a negative code, as
+ * update. */
+PIER_API int pier_sha256_final(struct pier_sha256 *h, unsigned char digest[PIER_SHA256_LEN]);
+
+/* Ends a hash without its digest; nothing to do after final. Never fails. */
+PIER_API void pier_sha256_fini(struct pier_sha256 *h);
+
+/* All of it for bytes that are there: 0 or a negative code. */
+PIER_API int pier_sha256(unsigned char digest[PIER_SHA256_LEN], const void *bytes, size_t len);
+
+/* The digest as 64 hexadecimal digits in lower case, NUL-terminated. */
+PIER_API void pier_sha256_hex(char out[PIER_SHA256_HEX_CAP],
+                              const unsigned char digest[PIER_SHA256_LEN]);
 
 /* ---- JSON writer (RFC 8259): streaming, one pass, no tree ---- */
 

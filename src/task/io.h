@@ -71,11 +71,19 @@ struct pi_offload_job;
 /* What IO_RESOLVE asks and is told. */
 enum { PI_RESOLVE_MAX = 16, PI_RESOLVE_HOST = 256 };
 
+enum pi_resolve_kind {
+    PI_RESOLVE_ADDRS, /* of host */
+    PI_RESOLVE_NAME,  /* of addrs[0], into host */
+    PI_RESOLVE_SELF,  /* the host itself: for io_try(), in simulations only; no job */
+};
+
 struct pi_resolve {
+    enum pi_resolve_kind kind;
     char host[PI_RESOLVE_HOST];
-    int flags; /* of getaddrinfo(3) */
-    int gai;   /* 0, or EAI_NONAME… */
-    int error; /* errno of EAI_SYSTEM */
+    int family; /* AF_UNSPEC: both */
+    int flags;  /* of getaddrinfo(3) */
+    int gai;    /* 0, or EAI_NONAME… */
+    int error;  /* errno of EAI_SYSTEM */
     int count;
     union {
         struct sockaddr any;
