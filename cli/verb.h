@@ -53,7 +53,7 @@ struct verb {
 
 /* A line for each verb, and its place in the table of main.c. */
 extern const struct verb verb_serve, verb_connect, verb_send, verb_sim, verb_info, verb_completion,
-    verb_help;
+    verb_help, verb_encode, verb_decode;
 
 /* All verbs, in the order of help; ends with NULL. In main.c. */
 extern const struct verb *const verbs[];
