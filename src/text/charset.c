@@ -231,7 +231,7 @@ static int fail(const struct pier_codec *c)
     char bytes[3 * sizeof c->held + 1] = "";
     uint32_t code;
     for (int i = 0; i < c->held_len; i++)
-        sprintf(bytes + 3 * i, i + 1 < c->held_len ? "%02x " : "%02x", c->held[i]);
+        snprintf(bytes + 3 * i, 4, i + 1 < c->held_len ? "%02x " : "%02x", c->held[i]);
     const char *verb = verb_of(c);
     long long at = c->consumed;
     switch ((enum fault)c->fault) {

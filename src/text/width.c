@@ -22,7 +22,7 @@ size_t pier_utf8_count(const void *bytes, size_t len)
         uint64_t word;
         memcpy(&word, p + at, WORD);
         uint64_t continuing = (word >> 7) & ~(word >> 6) & 0x0101010101010101u;
-        count += WORD - (size_t)__builtin_popcountll(continuing);
+        count += WORD - (size_t)(continuing * 0x0101010101010101u >> 56);
     }
     for (; at < len; at++)
         count += (p[at] & 0xc0) != 0x80;
