@@ -335,7 +335,9 @@ int pier_serve(const char *url, pier_handler handler, void *arg, const struct pi
         log_listening(s);
         rc = pier_server_run(s);
     }
-    if (rc < 0)
+    if (rc == 0)
+        pier_log(PIER_LOG_INFO, "stopped", pier_str("url", url));
+    else
         pier_log(PIER_LOG_ERROR, pier_error(), pier_str("url", url));
     int code = rc < 0 ? pier_exit_code() : 0;
     pier_server_free(s);
