@@ -115,7 +115,8 @@ bool pi_sim_faulty(enum pier_sim_fault kind, int ppm, struct pier_sim_host *host
 {
     static const char *const names[] = { "no descriptor", "no memory",       "refused",
                                          "reset",         "peer has closed", "connection is dead",
-                                         "interrupted",   "no name server" };
+                                         "interrupted",   "no name server",  "disk full",
+                                         "disk error" };
     struct pi_sim *sim = pi_sim;
     int64_t call = host->fault_calls[kind]++;
     int64_t number = number_of(kind, host, call);

@@ -307,6 +307,7 @@ void pier_sim_crash(struct pier_sim_host *host)
     pi_sim_event(SIM_EV_HOST, host, 2, "crash");
     host->is_down = true;
     pi_sim_crash_sockets(host);
+    pi_sim_crash_files(host);
     cancel_programs(host);
 }
 
@@ -335,7 +336,7 @@ void pier_sim_enter(struct pier_sim_host *host)
 
 void pier_sim_fail_next(struct pier_sim_host *host, enum pier_sim_fault kind, int count)
 {
-    if (pi_sim && host && (unsigned)kind <= PIER_SIM_RESOLVE)
+    if (pi_sim && host && (unsigned)kind <= PIER_SIM_DISK_ERROR)
         host->fail_next[kind] = count;
 }
 
@@ -513,6 +514,7 @@ static void free_host(struct pier_sim_host *host)
         host->paths = path->next;
         pi_free(path);
     }
+    pi_sim_free_disk(host);
     pier_event_fini(&host->ended);
     pi_free(host);
 }

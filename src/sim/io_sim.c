@@ -266,6 +266,8 @@ static ssize_t sim_run(struct pi_loop *loop, struct pi_task *self, struct io_op 
     case IO_OFFLOAD:
     case IO_RESOLVE:
         return run_job(loop->io, self, op);
+    case IO_FILE:
+        return pi_sim_file(loop->io, self, op);
     default:
         return run_on_fd(loop, self, op);
     }

@@ -6,6 +6,7 @@
  *     socket.c   the calls on simulated sockets
  *     flow.c     what is on its way between two of them
  *     host.c     hosts, their programs, links, names
+ *     file.c     the files of hosts, and what a crash leaves of them
  *     chance.c   random numbers, faults, and what a reduction leaves out
  *     trace.c    events: the hash and the lines
  *     run.c      one run from its set-up to the checks at its end
@@ -34,7 +35,7 @@ struct sim_random {
 enum { SIM_KEEP_MAX = PIER_SIM_NUMBERED, SIM_REDUCED_CAP = 2048 /* as text */ };
 
 /* Faults that are no failing calls, after those of enum pier_sim_fault. */
-enum { SIM_CUT = PIER_SIM_RESOLVE + 1, SIM_CRASH, SIM_FAULT_KINDS };
+enum { SIM_CUT = PIER_SIM_DISK_ERROR + 1, SIM_CRASH, SIM_FAULT_KINDS };
 
 /* Kinds of trouble that a reduction may leave out. */
 enum {
@@ -153,15 +154,20 @@ struct sim_path {
     struct sim_addr addr;
 };
 
+/* file.c */
+struct sim_disk;
+struct sim_handle;
+
 struct pier_sim_host {
     struct sim_name names; /* its own, and its addresses */
     int index;
     bool is_down;
     int next_port;
-    int fail_next[PIER_SIM_RESOLVE + 1];
+    int fail_next[PIER_SIM_DISK_ERROR + 1];
     int64_t fault_calls[SIM_FAULT_KINDS]; /* that might have failed */
     struct sim_sock *bound;               /* that have a local address */
     struct sim_path *paths;
+    struct sim_disk *disk; /* NULL: no file was ever opened */
     struct sim_program *programs;
     struct pier_event ended; /* set when no program runs */
 };
@@ -180,12 +186,14 @@ struct pi_sim {
     struct pi_thread *thread;
     struct pier_scope scope; /* of everything */
     int64_t now_ns, began_ns;
-    struct sim_random order, network, user, secret;
+    struct sim_random order, network, user, secret, disk;
     struct sim_reduced reduced;
     struct pi_timers timers; /* of the network */
     struct io_fd *kicked;    /* with armed operations to look at */
     struct sim_sock **socks;
     int sock_count, sock_cap;
+    struct sim_handle **handles; /* open files, by number */
+    int handle_count, handle_cap;
     struct pier_sim_host *hosts[SIM_HOSTS_MAX];
     int host_count;
     struct sim_name *names;
@@ -262,6 +270,7 @@ enum sim_event {
     SIM_EV_LOG,
     SIM_EV_NOTE,
     SIM_EV_CHECK,
+    SIM_EV_FILE,
 };
 /* Counts an event. The words are for the trace only. */
 void pi_sim_event(enum sim_event kind, const struct pier_sim_host *host, int64_t len,
@@ -291,6 +300,17 @@ void pi_sim_wake_writer(struct sim_sock *s);
 void pi_sim_free_sockets(struct pi_sim *sim);
 /* How many are open; the first one's words, if asked. */
 int pi_sim_open_sockets(const struct pi_sim *sim, char *words, size_t cap);
+
+/* file.c */
+/* Waits for the disk, then makes the call (IO_FILE). */
+ssize_t pi_sim_file(struct pi_sim *sim, struct pi_task *self, struct io_op *op);
+/* Whether it was a file's descriptor. */
+bool pi_sim_close_file(int fd);
+/* What was not synced is lost, or part of it. */
+void pi_sim_crash_files(struct pier_sim_host *host);
+int pi_sim_open_files(const struct pi_sim *sim, char *words, size_t cap);
+void pi_sim_free_disk(struct pier_sim_host *host);
+void pi_sim_free_handles(struct pi_sim *sim);
 
 /* flow.c */
 /* Connects: the answer comes later, in s->state and s->error. */

@@ -254,6 +254,7 @@ const char *io_name(enum io_code code)
         [IO_SLEEP] = "sleep",
         [IO_OFFLOAD] = "offload",
         [IO_RESOLVE] = "resolve",
+        [IO_FILE] = "file",
     };
     return names[code];
 }

@@ -45,6 +45,7 @@ enum io_code {
     IO_SLEEP,      /* until deadline_ns: 0 */
     IO_OFFLOAD,    /* job: runs on an offload thread */
     IO_RESOLVE,    /* job, and buf: struct pi_resolve, for backends that know names themselves */
+    IO_FILE,       /* buf: struct pi_file_call (file.h); no deadline of its own */
 };
 
 /* A descriptor and what a backend knows of it. Embedded in connections and listeners; lives until
@@ -235,6 +236,12 @@ struct io_far_timer {
 
 /* Whether t wakes the loop in time for deadline_ns, so that it may sleep without one. */
 bool io_is_far(struct io_far_timer *t, const struct pi_loop *loop, int64_t deadline_ns);
+
+/* Between these, what raises SIGPIPE on this thread only returns -EPIPE (splice(2), writing to a
+ * pipe: they know no MSG_NOSIGNAL). They nest, across tasks, too. raised: one has returned it. A
+ * thread that blocks the signal anyway is left alone. */
+void pi_sigpipe_hold(void);
+void pi_sigpipe_release(bool raised);
 
 /* "read", "accept": for dumps. */
 const char *io_name(enum io_code code);

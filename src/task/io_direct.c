@@ -11,6 +11,7 @@
 #include "task/io.h"
 
 #include "base/assert.h"
+#include "task/file.h"
 
 #include <linux/futex.h>
 #include <poll.h>
@@ -132,6 +133,8 @@ ssize_t io_direct_run(struct pi_task *self, struct io_op *op)
     case IO_OFFLOAD:
     case IO_RESOLVE:
         return io_offload(self, op);
+    case IO_FILE:
+        return io_file_call(op->buf);
     default:
         return run_on_fd(self, op);
     }

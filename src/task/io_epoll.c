@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "base/assert.h"
+#include "task/file.h"
 #include "task/sockets.h"
 #include "task/syscalls.h"
 
@@ -146,6 +147,8 @@ static ssize_t epoll_run(struct pi_loop *loop, struct pi_task *self, struct io_o
     case IO_OFFLOAD:
     case IO_RESOLVE:
         return io_offload(self, op);
+    case IO_FILE:
+        return io_file_offload(self, op);
     case IO_POLL:
         return run_poll(loop, self, op);
     default:

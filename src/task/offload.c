@@ -208,8 +208,11 @@ ssize_t io_offload_here(struct pi_task *self, struct io_op *op, int64_t start_ns
         give_up(job);
         return rc;
     }
+    struct pi_err before = { 0 }; /* the caller's last failure is no matter of the job's */
+    pi_err_move(&before, &self->err);
     job->rc = instead ? instead(op->buf) : job->fn(job->arg);
     pi_err_move(&job->err, &self->err);
+    pi_err_move(&self->err, &before);
     rc = wait_for(self, op, work_ns, job->abandoned != NULL);
     if (rc == 0 || !job->abandoned)
         return take_result(self, job);
