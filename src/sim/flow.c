@@ -69,7 +69,7 @@ static int64_t time_on_wire(const struct sim_sock *s, size_t len)
 
 /* ---- whether anything passes ---- */
 
-static bool is_cut(const struct pier_sim_host *from, const struct pier_sim_host *to)
+bool pi_sim_is_cut(const struct pier_sim_host *from, const struct pier_sim_host *to)
 {
     return to->is_down || (from != to && pi_sim_way(from, to)->is_cut);
 }
@@ -77,7 +77,7 @@ static bool is_cut(const struct pier_sim_host *from, const struct pier_sim_host 
 static bool is_lost(const struct pier_sim_host *from, const struct pier_sim_host *to)
 {
     struct pi_sim *sim = pi_sim;
-    if (is_cut(from, to))
+    if (pi_sim_is_cut(from, to))
         return true;
     int ppm = from == to ? 0 : pi_sim_way(from, to)->link.loss_ppm;
     return ppm > 0 && !pi_sim_is_calm(sim, SIM_LATENCY) &&
@@ -142,7 +142,7 @@ static void arm_flow(struct sim_sock *s)
 static bool is_cut_off(const struct sim_sock *s)
 {
     const struct sim_sock *other = s->other;
-    return is_cut(s->host, other->host) || is_cut(other->host, s->host);
+    return pi_sim_is_cut(s->host, other->host) || pi_sim_is_cut(other->host, s->host);
 }
 
 static void keepalive(struct pi_timer *timer)
