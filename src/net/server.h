@@ -34,6 +34,7 @@ struct pi_listener {
 struct pi_accepted {
     int fd; /* -1: none */
     const struct pi_listener *listener;
+    struct pi_conv *conv; /* of a udp:// endpoint: fd is everybody's; NULL: a stream */
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -51,6 +52,7 @@ struct pi_acceptor {
     struct pi_accepted pending; /* accepted, but there was no room, no memory or no thread for it */
     struct pi_timer retry;
     bool armed, paused;
+    bool is_post; /* of a udp:// endpoint: datagram.c's */
 };
 
 struct pi_worker {
@@ -59,6 +61,7 @@ struct pi_worker {
     struct pi_task *root;               /* parked while it serves */
     _Atomic(struct pi_thread *) thread; /* NULL: messages cannot reach it */
     struct pi_acceptor *acceptors;
+    struct pi_post *posts; /* the udp:// sockets that it owns */
     struct pier_conn *conns;
     _Atomic int load; /* connections of this worker */
     _Atomic bool nudged;
@@ -92,8 +95,9 @@ struct pier_server {
     bool is_listening, is_running, has_run;
     struct pi_worker *workers;
     int worker_count;
-    _Atomic int conns;  /* being served, all workers */
-    _Atomic int paused; /* acceptors that wait for room */
+    _Atomic int conns;       /* being served, all workers */
+    _Atomic int64_t dropped; /* datagrams */
+    _Atomic int paused;      /* acceptors that wait for room */
     _Atomic bool draining;
     _Atomic bool stop_requested;
     _Atomic bool abandoned;   /* cancelled: no grace */
@@ -128,6 +132,10 @@ int pi_worker_run(struct pi_worker *w);
 /* From any thread, not from a signal handler: all workers look again. */
 void pi_server_nudge(struct pier_server *s);
 void pi_worker_nudge(struct pi_worker *w);
+
+/* Counts a connection in and starts it: 0; -EBUSY: no room; or another code, and it is the caller's
+ * again. */
+int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a);
 
 /* Serves one connection, to its end. */
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w);

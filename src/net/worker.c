@@ -7,6 +7,7 @@
  * connections then wait in the backlog. It goes on when a connection has ended, or after a moment.
  */
 #define _GNU_SOURCE
+#include "net/datagram.h"
 #include "net/server.h"
 
 #include "base/assert.h"
@@ -43,6 +44,10 @@ static bool may_say(struct pier_server *s)
 
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
 {
+    if (a->conv) {
+        pi_conv_attach(c, a, s);
+        return;
+    }
     pi_conn_init(c, a->fd, pi_transport_of(a->listener->addr.any.sa_family), &a->peer.any);
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->is_owned = true;
@@ -56,7 +61,8 @@ static void linger(struct pier_conn *c)
 {
     char waste[4096];
     size_t dropped = 0;
-    if (c->io.fd < 0 || c->at_end || c->read_error || c->write_error || c->bytes_written == 0)
+    if (c->io.fd < 0 || c->at_end || c->read_error || c->write_error || c->bytes_written == 0 ||
+        c->transport->is_datagram)
         return;
     ssize_t n = c->ahead_len > 0 ? 1 : c->transport->read(c, waste, sizeof waste, IO_NOW);
     if (n <= 0 || c->transport->shutdown_write(c) < 0)
@@ -226,7 +232,7 @@ static void pause_accept(struct pi_acceptor *ac, bool for_a_while)
 
 static int start_on_some_loop(struct pi_worker *w, const struct pi_accepted *a)
 {
-    struct pi_worker *to = w->stopping ? w : least_loaded(w);
+    struct pi_worker *to = w->stopping || a->conv ? w : least_loaded(w);
     if (to != w && hand_over(to, a) == 0)
         return 0;
     atomic_fetch_add(&w->load, 1);
@@ -236,9 +242,7 @@ static int start_on_some_loop(struct pi_worker *w, const struct pi_accepted *a)
     return rc;
 }
 
-/* Counts it in and starts it: 0; -EBUSY: no room; or another code. It is the caller's again then.
- */
-static int start_conn(struct pi_worker *w, const struct pi_accepted *a)
+int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a)
 {
     struct pier_server *s = w->server;
     if (atomic_fetch_add(&s->conns, 1) >= max_conns(s)) {
@@ -269,7 +273,7 @@ static bool settle_pending(struct pi_acceptor *ac)
     struct pi_accepted *a = &ac->pending;
     if (a->fd < 0)
         return true;
-    int rc = start_conn(ac->worker, a);
+    int rc = pi_serve_start(ac->worker, a);
     if (rc == 0) {
         a->fd = -1;
         return true;
@@ -449,12 +453,12 @@ static bool accept_one(struct pi_acceptor *ac, bool *lacks)
 static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
 {
     struct pi_worker *w = ac->worker;
-    bool more = true;
+    bool more = !ac->is_post;
     while (more || ac->pending.fd >= 0) {
         bool lacks = false;
         if (ac->pending.fd < 0)
             more = accept_one(ac, &lacks);
-        if (ac->pending.fd >= 0 && start_conn(w, &ac->pending) == 0)
+        if (ac->pending.fd >= 0 && pi_serve_start(w, &ac->pending) == 0)
             ac->pending.fd = -1;
         else
             lacks |= ac->pending.fd >= 0;
@@ -497,6 +501,8 @@ static int stop_accepting(struct pi_worker *w, int64_t until_ns)
         close_acceptor(&w->acceptors[i]);
     for (int i = 0; i < s->listener_count && rc == 0; i++)
         rc = empty_backlog(&w->acceptors[i], until_ns);
+    if (rc == 0)
+        rc = pi_posts_drain(w, until_ns);
     for (int i = 0; i < s->listener_count; i++)
         leave_loop(&w->acceptors[i]);
     if (atomic_fetch_sub(&s->open_workers, 1) == 1)
@@ -568,6 +574,7 @@ static int open_acceptors(struct pi_worker *w)
         struct pi_acceptor *ac = &w->acceptors[i];
         ac->worker = w;
         ac->listener = &s->listeners[i];
+        ac->is_post = ac->listener->endpoint->url.scheme == PI_UDP;
         ac->pending = (struct pi_accepted){ .fd = -1, .listener = ac->listener };
         ac->retry.fire = retry;
         io_fd_init(&ac->io, ac->listener->fd);
@@ -578,13 +585,24 @@ static int open_acceptors(struct pi_worker *w)
     return 0;
 }
 
+/* A stream listener is every worker's; the peers of a datagram socket are one's. */
+static int begin(struct pi_acceptor *ac, int index)
+{
+    struct pi_worker *w = ac->worker;
+    if (!ac->is_post)
+        arm(ac);
+    else if (w == &w->server->workers[index % w->server->worker_count])
+        return pi_post_open(w, ac->listener);
+    return 0;
+}
+
 /* Serves until the server stops: 0, or the code that cancelled it. */
 static int serve(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     int rc = 0;
-    for (int i = 0; i < s->listener_count; i++)
-        arm(&w->acceptors[i]);
+    for (int i = 0; i < s->listener_count && rc == 0; i++)
+        rc = begin(&w->acceptors[i], i);
     while (rc == 0 && !atomic_load(&s->stop_requested))
         rc = await_nudge(w, 0, "connections");
     if (rc < 0)
@@ -606,10 +624,12 @@ int pi_worker_run(struct pi_worker *w)
         w->stopping = true;
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
+        pi_posts_close(w);
     } else if (atomic_fetch_sub(&s->open_workers, 1) == 1) {
         pi_server_close_listeners(s);
     }
     int joined = pier_scope_join(&w->scope);
+    pi_posts_free(w);
     pi_free(w->acceptors);
     w->acceptors = NULL;
     return rc < 0 ? rc : joined;
