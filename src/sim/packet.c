@@ -404,12 +404,13 @@ static void send_over_link(struct sim_packet *p)
     int64_t due = left + pi_sim_delay(p->source, p->target);
     int loss_ppm = loss_of_any(link->loss_ppm, fragments(p));
     bool is_lost = pi_sim_faulty(PIER_SIM_LOSE, loss_ppm, p->source);
+    due = later(due, way->last_ns + 1);
     if (pi_sim_faulty(PIER_SIM_DUPLICATE, link->duplicate_ppm, p->source))
         send_copy(p, due + lateness());
     if (pi_sim_faulty(PIER_SIM_REORDER, link->reorder_ppm, p->source))
         due += lateness();
     else
-        due = way->last_ns = later(due, way->last_ns + 1);
+        way->last_ns = due;
     p->arrives_ns = is_lost ? 0 : due;
     if (left > now && !p->error) {
         p->charge = p->len + OVERHEAD;
