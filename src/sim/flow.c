@@ -468,14 +468,17 @@ static struct sim_sock *make_other_end(struct sim_sock *s, struct sim_sock *list
 
 static void try_connect(struct pi_timer *timer);
 
+static void is_given_up(struct pi_timer *timer)
+{
+    pi_sim_end_sock(PI_CONTAINER_OF(timer, struct sim_sock, control), -ETIMEDOUT);
+}
+
+/* The last try is waited for, too. */
 static void try_again(struct sim_sock *s)
 {
     pi_sim_event(SIM_EV_LOST, s->host, s->tries, "#%d: connect, try %d", s->id, s->tries + 1);
-    if (s->tries >= CONNECT_TRIES) {
-        pi_sim_end_sock(s, -ETIMEDOUT);
-        return;
-    }
-    arm(&s->control, try_connect, pi_sim->now_ns + (CONNECT_RETRY_S * PIER_SECOND << s->tries));
+    arm(&s->control, s->tries < CONNECT_TRIES ? try_connect : is_given_up,
+        pi_sim->now_ns + (CONNECT_RETRY_S * PIER_SECOND << s->tries));
     s->tries++;
 }
 
