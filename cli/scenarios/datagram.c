@@ -16,6 +16,8 @@
 
 #define PORT "7100"
 #define URL "udp://ledger:" PORT
+#define OTHER_URL \
+    "udp://10.0.0.101:" PORT /* replies come from there, too, if they are asked there */
 
 enum {
     CLIENTS = 4,
@@ -41,6 +43,7 @@ struct entry {
 
 struct client {
     int index, count, window;
+    const char *url;
     struct pier_dial_opts opts;
     struct pier_conn *conn;
     int life; /* connections so far: the server sees another peer in each */
@@ -68,7 +71,9 @@ static struct {
     bool gentle; /* nothing but delays: each request is answered at the first try */
     bool evicts; /* the server has fewer places than clients */
     bool restarts;
-    size_t room; /* of the server, for a datagram */
+    bool everywhere;  /* it is bound to every address */
+    bool only_second; /* it is not at the address that clients try first */
+    size_t room;      /* of the server, for a datagram */
     const char *urls[4];
     struct pier_serve_opts opts;
     struct pier_server *server; /* while it runs */
@@ -266,7 +271,7 @@ static int dial(struct client *client)
 {
     if (client->conn != NULL)
         return 0;
-    client->conn = pier_dial(URL, &client->opts);
+    client->conn = pier_dial(client->url, &client->opts);
     client->life++;
     return client->conn != NULL ? 0 : pier_error_code();
 }
@@ -420,8 +425,11 @@ static void draw_client(struct client *client, int index)
         .index = index,
         .count = (int)pier_sim_amount(1, REQUESTS),
         .window = one_in(2) ? 1 : (int)pier_sim_between(1, WINDOW),
+        .url = world.everywhere && one_in(2) ? OTHER_URL : URL,
         .opts.sock.recv_buffer = world.gentle ? ROOMY : 0,
     };
+    if (world.gentle && world.only_second)
+        client->window = 1; /* the last datagram before a refusal is sent again, no others */
     for (int i = 0; i < client->count; i++) {
         client->amounts[i] = pier_sim_between(-1000, 1000);
         client->lens[i] = some_len();
@@ -429,8 +437,7 @@ static void draw_client(struct client *client, int index)
     }
 }
 
-/* On one address or the other, on both, or on all there are. A client tries IPv4 first: what it has
- * sent before the refusal, but for the last, is lost. */
+/* On one address or the other, on both, or on all there are. */
 static void draw_server(void)
 {
     static const char *const urls[][2] = {
@@ -441,9 +448,11 @@ static void draw_server(void)
     };
     int64_t which = pier_sim_between(0, 3);
     memcpy(world.urls, urls[which], sizeof urls[which]);
+    world.everywhere = which == 3;
+    world.only_second = which == 1;
     world.evicts = one_in(4);
     world.restarts = one_in(4);
-    world.gentle = world.weather == WEATHER_CLEAR && !world.evicts && !world.restarts && which != 1;
+    world.gentle = world.weather == WEATHER_CLEAR && !world.evicts && !world.restarts;
     world.room = LONG + (size_t)pier_sim_between(0, 5000);
     world.opts = (struct pier_serve_opts){
         .model = one_in(4) ? PIER_THREADS : PIER_TASKS,
@@ -471,7 +480,7 @@ static void check_client(const struct client *client)
 static int run(void *arg)
 {
     memset(&world, 0, sizeof world);
-    struct pier_sim_host *ledger = pier_sim_host("ledger", "fd00::1 10.0.0.1");
+    struct pier_sim_host *ledger = pier_sim_host("ledger", "fd00::1 10.0.0.1 10.0.0.101");
     struct pier_sim_host *hosts[CLIENTS];
     struct pier_scope scope;
     world.weather = weather_draw_datagrams();
@@ -485,7 +494,8 @@ static int run(void *arg)
         char name[16], addresses[40];
         snprintf(name, sizeof name, "client%d", i);
         snprintf(addresses, sizeof addresses, "10.0.0.%d fd00::%d", i + 2, i + 2);
-        hosts[i] = pier_sim_host(name, addresses);
+        bool is_alone = i == 0 || !one_in(4);
+        hosts[i] = is_alone ? pier_sim_host(name, addresses) : hosts[i - 1];
         draw_client(&world.clients[i], i);
         pier_sim_start(hosts[i], run_client, &world.clients[i]);
     }
