@@ -30,7 +30,7 @@ enum {
     EVICT_LOOK = 64,    /* conversations looked at for an idle one */
     WAITING_MAX = 1024, /* conversations without a handler yet */
     PLACE_RETRY_MS = 5, /* for a place that an evicted one is about to leave */
-    PLACE_TRIES = 20,
+    PLACE_MS = 1000,
     DRAIN_BATCHES = 1024, /* at a stop: more than any receive buffer has */
     SILENCE_MS = 60 * 1000,
     SEND_WAIT_S = 30,
@@ -58,8 +58,9 @@ struct pi_conv {
     int count;
     int64_t heard_ns;
     bool in_table, is_served, is_over;
-    bool waits;               /* its handler, for the next datagram */
-    int tries;                /* to start a handler */
+    bool waits; /* its handler, for the next datagram */
+    bool has_read;
+    int64_t place_ns;         /* until when it may wait for a place; 0: it has not yet */
     struct pier_conn *conn;   /* while its handler runs */
     struct pi_thread *thread; /* a conversation's own */
     struct pi_msg wake;
@@ -624,8 +625,10 @@ static struct packet *take_packet(struct pi_conv *v)
 {
     lock(v->post);
     struct packet *p = v->first;
-    if (p)
+    if (p) {
         unqueue(p);
+        v->has_read = true;
+    }
     unlock(v->post);
     return p;
 }
@@ -732,9 +735,15 @@ static void conv_close(struct pier_conn *c)
     lock(post);
     v->conn = NULL;
     v->is_served = false;
+    if (v->first && !v->has_read) { /* it was not even looked at: no reason to begin again */
+        struct packet *p = v->first;
+        unqueue(p);
+        free_packet(post, p);
+    }
+    v->has_read = false;
     bool goes_on = v->first && v->in_table && !post->closing;
     if (goes_on) {
-        v->tries = 0;
+        v->place_ns = pier_after(PLACE_MS * PIER_MILLISECOND);
         put_waiting(v);
         nudge_pump(post);
     } else {
@@ -829,15 +838,16 @@ static int start_somehow(struct pi_conv *v)
     int rc = start_handler(v);
     if (rc != -EBUSY)
         return rc;
-    if (v->tries++ == 0) {
+    if (!v->place_ns) {
         if (!evict(v->post))
             return rc;
+        v->place_ns = pier_after(PLACE_MS * PIER_MILLISECOND);
         if (!v->post->is_shared) {
             pi_pass(pi_task_self()); /* a task needs no more than its turn to leave */
             rc = start_handler(v);
         }
     }
-    return rc == -EBUSY && v->tries < PLACE_TRIES && may_wait(v) ? 0 : rc;
+    return rc == -EBUSY && pi_clock_ns() < v->place_ns && may_wait(v) ? 0 : rc;
 }
 
 static void give_up(struct pi_conv *v)
@@ -863,7 +873,8 @@ static void start_waiting(struct pi_post *post)
     unlock(post);
     while (v) {
         struct pi_conv *next = v->next_waiting;
-        if (start_somehow(v) < 0)
+        bool is_over = post->closing || pi_cancel_flag(pi_task_self()) < 0;
+        if (is_over || start_somehow(v) < 0)
             give_up(v);
         v = next;
     }
