@@ -6,7 +6,7 @@ Run: /usr/bin/python3 -m pytest tests/e2e
 
     PIER_BIN            the binary, default build/cli/pier
     PIER_TEST_SLOW=1    every deadline × 5, for Valgrind, sanitizers and busy machines
-    PIER_E2E_BACKENDS   comma-separated backends that `--model tasks` runs on, default "epoll"
+    PIER_E2E_BACKENDS   comma-separated backends that tasks run on, default "epoll"
 
 A test that takes `serve` runs once for each model and backend; `@pytest.mark.models("tasks")`
 narrows that.
@@ -30,7 +30,8 @@ from pierlib import SCALE, WAIT, Model, Peer, Process, Server  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BACKENDS = os.environ.get("PIER_E2E_BACKENDS", "epoll").split(",")
-MODELS = [Model("tasks", backend) for backend in BACKENDS] + [Model("threads", "direct")]
+MODELS = [Model(name, backend) for name in ("tasks", "prefork") for backend in BACKENDS]
+MODELS += [Model("threads", "direct"), Model("processes", "direct")]
 TEST_SECONDS = {
     False: 60 * SCALE,
     True: 180 * SCALE,
@@ -103,7 +104,7 @@ def model_env(base_env, request):
     env = dict(base_env)
     if "model" in request.fixturenames:
         model = request.getfixturevalue("model")
-        if model.name == "tasks":
+        if model.backend != "direct":
             env["PIER_BACKEND"] = model.backend
     else:
         env["PIER_BACKEND"] = BACKENDS[0]
