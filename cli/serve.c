@@ -93,6 +93,8 @@ static const struct verb_example examples[] = {
     { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
     { "pier serve --exec 'tr a-z A-Z' --max-conns 100", "make a network service of a filter" },
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
+    { "pier serve --handler echo --model prefork --workers 4",
+      "echo in four processes, which are started again when they crash" },
     { 0 },
 };
 

@@ -53,6 +53,7 @@ struct pi_acceptor {
     struct pi_accepted pending; /* accepted, but there was no room, no memory or no thread for it */
     struct pi_timer retry;
     bool armed, paused;
+    bool hurries; /* the others have left something in the backlog */
     bool yields;  /* out of the loop: it is the turn of other processes */
     bool is_left; /* pending is the worker's own task to start */
 };
@@ -99,7 +100,6 @@ struct pi_worker {
     struct pi_slot *slot; /* NULL: the server has one process */
     int bell_fd;          /* that it listens to; -1: none */
     struct pi_bell bell;
-    int64_t hurries_until_ns; /* it takes whatever comes: the others do not */
     bool stopping, has_thread;
     pthread_t id;
     int rc; /* of a worker's thread */

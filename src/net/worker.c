@@ -18,8 +18,7 @@
 
 enum {
     RETRY_MS = 100, /* after an accept that failed for want of something */
-    TURN_MS = 10,   /* for other processes to take what comes */
-    HURRY_MS = 50,  /* of taking all that comes, when they did not */
+    TURN_MS = 30,   /* for other processes to take what comes */
     BALANCE_SLACK =
         2,            /* connections above the least loaded worker that are not worth a hand-over */
     LINGER_MS = 1000, /* for a peer that was still sending when its handler ended */
@@ -363,11 +362,18 @@ static void yield(struct pi_acceptor *ac)
     pi_yield_tell(w);
 }
 
+static bool has_backlog(struct pi_acceptor *ac)
+{
+    struct io_op op = { .code = IO_POLL, .fd = &ac->io, .len = POLLIN };
+    return io_try(&op) > 0;
+}
+
 /* Accepts the next one, unless it is the others' turn. */
 static void go_on(struct pi_acceptor *ac)
 {
-    struct pi_worker *w = ac->worker;
-    if (pi_must_yield(w) && w->thread->loop->now_ns >= w->hurries_until_ns)
+    bool must_yield = pi_must_yield(ac->worker);
+    ac->hurries = must_yield && ac->hurries && has_backlog(ac);
+    if (must_yield && !ac->hurries)
         yield(ac);
     else
         arm(ac);
@@ -386,19 +392,11 @@ static void end_yield(struct pi_acceptor *ac)
         arm(ac);
 }
 
-static bool has_backlog(struct pi_acceptor *ac)
-{
-    struct io_op op = { .code = IO_POLL, .fd = &ac->io, .len = POLLIN };
-    return io_try(&op) > 0;
-}
-
 /* What the others have not taken they cannot: their handlers hold their loops, or they lack
  * something. */
 static void turn_is_over(struct pi_acceptor *ac)
 {
-    struct pi_worker *w = ac->worker;
-    if (has_backlog(ac))
-        w->hurries_until_ns = pier_after(HURRY_MS * PIER_MILLISECOND);
+    ac->hurries = has_backlog(ac);
     end_yield(ac);
 }
 

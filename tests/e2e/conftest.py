@@ -132,14 +132,24 @@ def serve(pier_bin, model, model_env):
 
     `urls` default to one TCP port of the system's choice. `lines` is how many "listening on" lines
     to wait for (default: one a URL; 0 for none). `wrapper` is a command that execs its arguments.
+    Workers that are processes all accept when this returns.
     """
     with contextlib.ExitStack() as stack:
 
         def start(*args, urls=("tcp://127.0.0.1:0",), lines=None, env=None, wrapper=(), **popen):
+            if "chat" in args and model.name in ("processes", "prefork"):
+                pytest.skip("a chat room is in one process")
             argv = [*wrapper, pier_bin, "serve", "--model", model.name, *args, *urls]
+            lines = len(urls) if lines is None else lines
+            ready = None
+            if model.name == "prefork" and lines and "NOTIFY_SOCKET" not in (env or {}):
+                ready = stack.enter_context(pierlib.NotifySocket())
+                env = {**(env or {}), "NOTIFY_SOCKET": ready.name}
             server = Server(argv, {**model_env, **(env or {})}, **popen)
             stack.callback(end, server)
-            server.wait_listening(len(urls) if lines is None else lines)
+            server.wait_listening(lines)
+            if ready:
+                ready.wait_ready()
             return server
 
         yield start

@@ -549,6 +549,13 @@ class Server(Process):
         self.clients.append(client)
         return client
 
+    def wait_served(self, count):
+        """Where each connection has a process: waits until there are so many, no more, no less."""
+        if self.endpoints[0].model == "processes":
+            wait_until(
+                lambda: len(self.processes()) == 1 + count, f"{count} processes serve connections"
+            )
+
     def extra_lines(self, since=0):
         """Stderr lines that are not "listening on"."""
         return [line for line in self.lines(since) if not LISTENING.match(line)]
@@ -580,6 +587,23 @@ class Server(Process):
         """A new client of the `message` handler is answered."""
         with self.connect() as client:
             round_trip(client, "still there")
+
+
+class NotifySocket:
+    """What a service manager has: it hears when a server accepts."""
+
+    def __enter__(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(f"\0pier-e2e-notify-{os.getpid()}-{time.monotonic_ns()}")
+        self.sock.settimeout(WAIT)
+        self.name = "@" + self.sock.getsockname()[1:].decode()
+        return self
+
+    def wait_ready(self):
+        assert self.sock.recv(100) == b"READY=1"
+
+    def __exit__(self, *_):
+        self.sock.close()
 
 
 class Peer:
