@@ -267,7 +267,8 @@ static bool is_sticky(const struct pier_conn *c, int code)
 /* The words of a failure, which a datagram transport may have set. */
 static int fail_unless_told(struct pier_conn *c, const char *verb, int code)
 {
-    return c->transport->is_datagram && code == -EMSGSIZE ? code : pi_conn_fail(c, verb, code);
+    bool is_told = c->transport->is_datagram && (code == -EMSGSIZE || code == -ECONNREFUSED);
+    return is_told ? code : pi_conn_fail(c, verb, code);
 }
 
 /* Whether an operation with that deadline did not end by it, or a scope's, but by the system's own

@@ -18,6 +18,8 @@
 #include "net/udp.h"
 #include "task/sockets.h"
 
+#include <unistd.h>
+
 enum {
     SLOTS = 64,
     SLOT_BYTES = 65536,     /* of address space: only what datagrams reach is memory */
@@ -30,7 +32,7 @@ enum {
     EVICT_LOOK = 64,    /* conversations looked at for an idle one */
     WAITING_MAX = 1024, /* conversations without a handler yet */
     PLACE_RETRY_MS = 5, /* for a place that an evicted one is about to leave */
-    PLACE_TRIES = 20,
+    PLACE_MS = 1000,
     DRAIN_BATCHES = 1024, /* at a stop: more than any receive buffer has */
     SILENCE_MS = 60 * 1000,
     SEND_WAIT_S = 30,
@@ -58,10 +60,17 @@ struct pi_conv {
     int count;
     int64_t heard_ns;
     bool in_table, is_served, is_over;
-    bool waits;               /* its handler, for the next datagram */
-    int tries;                /* to start a handler */
+    bool waits; /* its handler, for the next datagram */
+    bool has_read;
+    int64_t place_ns;         /* until when it may wait for a place; 0: it has not yet */
     struct pier_conn *conn;   /* while its handler runs */
     struct pi_thread *thread; /* a conversation's own */
+    struct io_fd feed;        /* to its process; fd 0: there is none */
+    int far_end;              /* which that reads from, kept for what it leaves unread */
+    int fed;                  /* datagrams */
+    struct io_fd out;         /* in the process: the socket */
+    char *spill;
+    int64_t silence_until_ns;
     struct pi_msg wake;
     bool posted;
 };
@@ -105,6 +114,7 @@ struct pi_post {
     struct pi_listener *listener;
     struct io_fd io;
     bool is_shared;   /* with threads */
+    bool forks;       /* with processes */
     bool is_anywhere; /* bound to every address: replies leave from the one that was asked */
     bool segments;
     bool drained, closing;
@@ -125,6 +135,7 @@ struct pi_post {
     struct inbox in;
     struct outbox out;
     char *slots;
+    char *spare; /* room for one more datagram */
 };
 
 static void lock(struct pi_post *post)
@@ -576,18 +587,25 @@ static ssize_t gather(struct pi_conv *v, const struct iovec *pieces, int count, 
     return (ssize_t)len;
 }
 
-/* A thread sends for itself. */
-static ssize_t send_alone(struct pier_conn *c, struct iovec *pieces, int count, int64_t deadline_ns)
+/* A thread, or process, sends for itself. */
+static ssize_t send_alone(struct pier_conn *c, struct io_fd *io, struct iovec *pieces, int count,
+                          int64_t deadline_ns)
 {
     struct pi_conv *v = c->own;
+    size_t len = 0, most = pi_datagram_max(v->peer.any.sa_family);
+    for (int i = 0; i < count; i++)
+        len += pieces[i].iov_len;
+    if (len > most)
+        return pi_datagram_too_large(c, len, most);
     _Alignas(struct cmsghdr) char control[PI_CONTROL_CAP];
     struct msghdr msg = { .msg_name = &v->peer,
                           .msg_namelen = pi_sockaddr_len(v->peer.any.sa_family),
                           .msg_iov = pieces,
                           .msg_iovlen = (size_t)count };
     pi_extra_pack(&msg, control, v->peer.any.sa_family, &v->extra);
-    struct io_op op = { .code = IO_SENDMSG, .fd = &c->io, .buf = &msg, .deadline_ns = deadline_ns };
-    return io_run(&op);
+    struct io_op op = { .code = IO_SENDMSG, .fd = io, .buf = &msg, .deadline_ns = deadline_ns };
+    ssize_t n = io_run(&op);
+    return n == -EMSGSIZE ? pi_datagram_too_large(c, len, most) : n;
 }
 
 /* ---- the transport ---- */
@@ -601,10 +619,8 @@ static ssize_t conv_writev(struct pier_conn *c, struct iovec *pieces, int count,
         len += pieces[i].iov_len;
     if (len > most)
         return pi_datagram_too_large(c, len, most);
-    if (v->post->is_shared) {
-        ssize_t n = send_alone(c, pieces, count, deadline_ns);
-        return n == -EMSGSIZE ? pi_datagram_too_large(c, len, most) : n;
-    }
+    if (v->post->is_shared)
+        return send_alone(c, &c->io, pieces, count, deadline_ns);
     int rc = pi_cancel_check(pi_task_self());
     if (rc == 0)
         rc = await_room(v->post, len, deadline_ns);
@@ -624,8 +640,10 @@ static struct packet *take_packet(struct pi_conv *v)
 {
     lock(v->post);
     struct packet *p = v->first;
-    if (p)
+    if (p) {
         unqueue(p);
+        v->has_read = true;
+    }
     unlock(v->post);
     return p;
 }
@@ -716,6 +734,32 @@ static int no_half(struct pier_conn *c)
 
 /* The handler is done with it. What it has not read begins a new conversation, for which this one's
  * record serves. */
+static void end_conv(struct pi_conv *v)
+{
+    struct pi_post *post = v->post;
+    lock(post);
+    v->conn = NULL;
+    v->is_served = false;
+    if (v->first && !v->has_read) { /* it was not even looked at: no reason to begin again */
+        struct packet *p = v->first;
+        unqueue(p);
+        free_packet(post, p);
+    }
+    v->has_read = false;
+    bool goes_on = v->first && v->in_table && !post->closing;
+    if (goes_on) {
+        v->place_ns = pier_after(PLACE_MS * PIER_MILLISECOND);
+        put_waiting(v);
+        nudge_pump(post);
+    } else {
+        take_out(v);
+        empty_queue(v);
+    }
+    unlock(post);
+    if (!goes_on)
+        pi_free(v);
+}
+
 static void conv_close(struct pier_conn *c)
 {
     struct pi_conv *v = c->own;
@@ -729,27 +773,13 @@ static void conv_close(struct pier_conn *c)
     unlock(post);
     if (was_posted)
         pi_thread_drain(pi_task_self()->thread);
-    lock(post);
-    v->conn = NULL;
-    v->is_served = false;
-    bool goes_on = v->first && v->in_table && !post->closing;
-    if (goes_on) {
-        v->tries = 0;
-        put_waiting(v);
-        nudge_pump(post);
-    } else {
-        take_out(v);
-        empty_queue(v);
-    }
-    unlock(post);
-    if (!goes_on)
-        pi_free(v);
+    end_conv(v);
 }
 
 static const struct pi_transport conversation = { "udp",       true,    conv_read,
                                                   conv_writev, no_half, conv_close };
 
-void pi_conv_attach(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
+static void attach(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
 {
     struct pi_conv *v = a->conv;
     pi_conn_init(c, v->post->io.fd, &conversation, &v->peer.any);
@@ -763,6 +793,163 @@ void pi_conv_attach(struct pier_conn *c, const struct pi_accepted *a, struct pie
     if (v->post->is_shared)
         v->thread = pi_task_self()->thread;
     unlock(v->post);
+}
+
+/* ---- with processes ---- */
+
+/* Passes it on to the conversation's process; whether there was room. The socket's buffer is the
+ * queue: it holds some 270 small ones. */
+static bool feed(struct pi_conv *v, const struct packet *p)
+{
+    struct io_op op = { .code = IO_SEND, .fd = &v->feed, .buf = p->bytes, .len = p->len };
+    bool sent = io_try(&op) == (ssize_t)p->len;
+    v->fed += sent;
+    return sent;
+}
+
+static void feed_queue(struct pi_conv *v)
+{
+    while (v->first) {
+        struct packet *p = v->first;
+        if (!feed(v, p))
+            count_dropped(v->post);
+        unqueue(p);
+        free_packet(v->post, p);
+    }
+}
+
+static int open_feed(struct pi_conv *v)
+{
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    io_fd_init(&v->feed, fds[0]);
+    v->far_end = fds[1];
+    v->fed = 0;
+    return 0;
+}
+
+static void close_feed(struct pi_conv *v)
+{
+    if (v->feed.fd <= 0)
+        return;
+    io_close(&v->feed);
+    close(v->far_end);
+    v->feed.fd = 0;
+}
+
+/* What its process has not read goes back into the queue. */
+static void take_back(struct pi_conv *v)
+{
+    struct pi_post *post = v->post;
+    struct io_fd far;
+    struct packet p = { .bytes = post->spare };
+    io_fd_init(&far, v->far_end);
+    struct io_op op = { .code = IO_RECV, .fd = &far, .buf = post->spare, .len = SLOT_BYTES };
+    ssize_t n;
+    while (v->count < QUEUE_MAX && (n = io_try(&op)) > 0) {
+        p.len = (size_t)n;
+        struct packet *copy = copy_packet(post, &p);
+        if (copy)
+            queue(v, copy);
+        else
+            count_dropped(post);
+    }
+    v->has_read = v->fed > v->count;
+}
+
+void pi_conv_process_ended(struct pi_conv *v)
+{
+    take_back(v);
+    close_feed(v);
+    end_conv(v);
+}
+
+void pi_posts_let_go(struct pi_worker *w, const struct pi_conv *own)
+{
+    for (struct pi_post *post = w->posts; post; post = post->next) {
+        for (size_t i = 0; i < post->bucket_count; i++)
+            for (struct pi_conv *v = post->buckets[i]; v; v = v->chain)
+                if (v != own && v->feed.fd > 0) {
+                    close(v->feed.fd);
+                    close(v->far_end);
+                }
+        if (!own || own->post != post)
+            close(post->io.fd);
+    }
+    if (own)
+        close(own->feed.fd);
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return !a || (b && b < a) ? b : a;
+}
+
+/* In the process. The end of the feed is the end of the conversation. */
+static ssize_t fed_read(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns)
+{
+    struct pi_conv *v = c->own;
+    size_t rest = len < PI_DATAGRAM_MAX ? PI_DATAGRAM_MAX - len : 0;
+    if (rest && !v->spill && !(v->spill = pi_alloc(PI_DATAGRAM_MAX)))
+        return -ENOMEM;
+    struct iovec room[2] = { { buf, len }, { v->spill, rest } };
+    struct msghdr msg = { .msg_iov = room, .msg_iovlen = rest ? 2 : 1 };
+    bool waits = deadline_ns != IO_NOW;
+    struct io_op op = { .code = IO_RECVMSG,
+                        .fd = &c->io,
+                        .buf = &msg,
+                        .deadline_ns = waits ? sooner(deadline_ns, v->silence_until_ns) : IO_NOW };
+    ssize_t n = io_run(&op);
+    bool silent = n == -ETIMEDOUT && v->silence_until_ns && v->silence_until_ns <= pi_clock_ns();
+    if (silent && pi_cancel_flag(pi_task_self()) == 0)
+        return 0;
+    if (n > 0 && v->post->silence_ns)
+        v->silence_until_ns = pier_after(v->post->silence_ns);
+    return n > (ssize_t)len ? pi_datagram_too_long(c, (size_t)n, len) : n;
+}
+
+static ssize_t fed_writev(struct pier_conn *c, struct iovec *pieces, int count, int64_t deadline_ns)
+{
+    struct pi_conv *v = c->own;
+    return send_alone(c, &v->out, pieces, count, deadline_ns);
+}
+
+static void fed_close(struct pier_conn *c)
+{
+    struct pi_conv *v = c->own;
+    io_close(&c->io);
+    io_close(&v->out);
+    pi_free(v->spill);
+    v->spill = NULL;
+}
+
+static const struct pi_transport fed_conversation = { "udp",      true,    fed_read,
+                                                      fed_writev, no_half, fed_close };
+
+static void attach_fed(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
+{
+    struct pi_conv *v = a->conv;
+    char text[PI_ADDR_TEXT_CAP];
+    pi_conn_init(c, a->fd, &fed_conversation, &v->peer.any);
+    pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
+    c->draining = &s->draining;
+    c->is_owned = true;
+    c->own = v;
+    c->local_text = pi_strdup(pi_addr_format(text, sizeof text, &v->post->listener->addr));
+    io_fd_init(&v->out, v->post->io.fd);
+    if (v->post->silence_ns)
+        v->silence_until_ns = pier_after(v->post->silence_ns);
+}
+
+/* ---- beginnings and ends ---- */
+
+void pi_conv_attach(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
+{
+    if (a->conv->post->forks)
+        attach_fed(c, a, s);
+    else
+        attach(c, a, s);
 }
 
 /* ---- the pump ---- */
@@ -784,15 +971,29 @@ static int start_handler(struct pi_conv *v)
 {
     struct pi_post *post = v->post;
     struct pi_accepted a = { .fd = post->io.fd, .listener = post->listener, .conv = v };
+    memcpy(&a.peer, &v->peer, sizeof v->peer);
+    int rc = post->forks ? open_feed(v) : 0;
+    if (rc < 0)
+        return rc;
+    if (post->forks) {
+        a.fd = v->far_end;
+        feed_queue(v);
+    }
     v->is_served = true;
-    int rc = pi_serve_start(post->worker, &a);
+    rc = pi_serve_start(post->worker, &a);
     if (rc < 0)
         v->is_served = false;
+    if (rc < 0 && post->forks) {
+        take_back(v);
+        close_feed(v);
+    }
     return rc;
 }
 
 static bool is_idle(const struct pi_conv *v)
 {
+    if (v->feed.fd > 0)
+        return true; /* nobody sees into a process: it may finish what it has */
     return v->is_served && v->conn && v->waits && !v->first;
 }
 
@@ -808,6 +1009,8 @@ static bool evict(struct pi_post *post)
         take_out(v);
         v->is_over = true;
         wake(v);
+        if (v->feed.fd > 0)
+            io_sockets()->shutdown(v->feed.fd, SHUT_WR);
     }
     unlock(post);
     return found;
@@ -826,18 +1029,23 @@ static bool may_wait(struct pi_conv *v)
 /* Starts it, if need be in the place of an idle one; it waits until that has left. */
 static int start_somehow(struct pi_conv *v)
 {
+    if (v->post->forks && pi_task_self() != v->post->worker->root) {
+        pi_ready(v->post->worker->root, 0);
+        return may_wait(v) ? 0 : -EBUSY;
+    }
     int rc = start_handler(v);
     if (rc != -EBUSY)
         return rc;
-    if (v->tries++ == 0) {
+    if (!v->place_ns) {
         if (!evict(v->post))
             return rc;
-        if (!v->post->is_shared) {
+        v->place_ns = pier_after(PLACE_MS * PIER_MILLISECOND);
+        if (!v->post->is_shared && !v->post->forks) {
             pi_pass(pi_task_self()); /* a task needs no more than its turn to leave */
             rc = start_handler(v);
         }
     }
-    return rc == -EBUSY && v->tries < PLACE_TRIES && may_wait(v) ? 0 : rc;
+    return rc == -EBUSY && pi_clock_ns() < v->place_ns && may_wait(v) ? 0 : rc;
 }
 
 static void give_up(struct pi_conv *v)
@@ -849,12 +1057,18 @@ static void give_up(struct pi_conv *v)
     take_out(v);
     empty_queue(v);
     unlock(post);
+    close_feed(v);
     pi_free(v);
 }
 
 /* Those that ended with something unread, and those for whom there was no place. */
 static void start_waiting(struct pi_post *post)
 {
+    if (post->forks && pi_task_self() != post->worker->root) {
+        if (post->waiting)
+            pi_ready(post->worker->root, 0); /* a process begins on its thread's own stack */
+        return;
+    }
     lock(post);
     struct pi_conv *v = post->waiting;
     post->waiting = NULL;
@@ -863,7 +1077,8 @@ static void start_waiting(struct pi_post *post)
     unlock(post);
     while (v) {
         struct pi_conv *next = v->next_waiting;
-        if (start_somehow(v) < 0)
+        bool is_over = post->closing || pi_cancel_flag(pi_task_self()) < 0;
+        if (is_over || start_somehow(v) < 0)
             give_up(v);
         v = next;
     }
@@ -908,6 +1123,8 @@ static struct pi_conv *find_conv(struct pi_post *post, int slot, bool *fresh)
 static bool accept_packet(struct pi_conv *v, struct packet *p)
 {
     struct pi_post *post = v->post;
+    if (v->feed.fd > 0)
+        return feed(v, p);
     if (v->count >= QUEUE_MAX)
         return false;
     if (post->is_shared && !(p = copy_packet(post, p)))
@@ -1080,12 +1297,14 @@ static struct pi_post *new_post(struct pi_worker *w, struct pi_listener *l)
     post->listener = l;
     post->io.fd = -1;
     post->is_shared = w->server->opts.model == PIER_THREADS;
+    post->forks = w->server->opts.model == PIER_PROCESSES;
     post->silence_ns = silence_ns(&w->server->opts);
     post->bucket_count = BUCKETS_FIRST;
     post->waiting_end = &post->waiting;
     post->out.last = &post->out.first;
     post->buckets = pi_zalloc(BUCKETS_FIRST * sizeof(struct pi_conv *));
-    post->slots = pi_alloc((size_t)SLOTS * SLOT_BYTES);
+    post->slots = pi_alloc((size_t)(SLOTS + 1) * SLOT_BYTES);
+    post->spare = post->slots ? post->slots + (size_t)SLOTS * SLOT_BYTES : NULL;
     if (!post->buckets || !post->slots) {
         free_post(post);
         return NULL;
@@ -1119,12 +1338,20 @@ int pi_posts_drain(struct pi_worker *w, int64_t until_ns)
     int rc = 0;
     for (struct pi_post *post = w->posts; post; post = post->next) {
         io_interrupt_read(&post->io);
-        while (rc == 0 && !post->drained) {
+        while (rc == 0 && (!post->drained || (post->forks && post->waiting))) {
+            start_waiting(post);
             w->root->waits_for = "the last datagrams";
             rc = pi_park(w->root, pi_deadline(w->root, until_ns), true);
         }
     }
     return rc;
+}
+
+void pi_posts_start(struct pi_worker *w)
+{
+    for (struct pi_post *post = w->posts; post; post = post->next)
+        if (post->forks)
+            start_waiting(post);
 }
 
 void pi_posts_close(struct pi_worker *w)

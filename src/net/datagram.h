@@ -20,6 +20,15 @@ int pi_post_open(struct pi_worker *w, struct pi_listener *l);
  * code that ended the wait. */
 int pi_posts_drain(struct pi_worker *w, int64_t until_ns);
 
+/* With processes: starts those conversations that wait for a process. On the worker's own task. */
+void pi_posts_start(struct pi_worker *w);
+
+/* The process of a conversation has ended. */
+void pi_conv_process_ended(struct pi_conv *v);
+
+/* In a new process: closes what belongs to the others. own: its conversation; NULL: a stream. */
+void pi_posts_let_go(struct pi_worker *w, const struct pi_conv *own);
+
 /* After the last conversation: the tasks of the posts end, before the worker's scope is joined. */
 void pi_posts_close(struct pi_worker *w);
 

@@ -133,6 +133,12 @@ static void keep_last(struct dialled *d, const struct iovec *pieces, int count, 
 
 /* ---- the transport ---- */
 
+/* That nobody is there, is known here first: a failure to connect. */
+static ssize_t refused_or(struct pier_conn *c, const char *verb, ssize_t n)
+{
+    return n == -ECONNREFUSED ? pi_fail_connect((int)n, "%s udp://%s", verb, pier_peer(c)) : n;
+}
+
 static ssize_t receive(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns)
 {
     struct dialled *d = c->own;
@@ -153,7 +159,7 @@ static ssize_t dialled_read(struct pier_conn *c, void *buf, size_t len, int64_t 
         if (n == -ECONNREFUSED && go_on(c) == 0)
             continue;
         if (n < 0)
-            return n;
+            return refused_or(c, "read", n);
         d->has_reply = true;
         forget_last(d);
         if ((size_t)n > len)
@@ -185,7 +191,7 @@ static ssize_t dialled_writev(struct pier_conn *c, struct iovec *pieces, int cou
         n = transmit(c, pieces, count, deadline_ns);
     if (n >= 0)
         keep_last(d, pieces, count, len);
-    return n == -EMSGSIZE ? pi_datagram_too_large(c, len, most) : n;
+    return n == -EMSGSIZE ? pi_datagram_too_large(c, len, most) : refused_or(c, "write", n);
 }
 
 static int no_half(struct pier_conn *c)

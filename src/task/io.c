@@ -286,6 +286,11 @@ static bool has_ring(const char **why)
     return false;
 }
 
+int io_ring_count(void)
+{
+    return 0;
+}
+
 #define io_uring_backend io_epoll
 #endif
 

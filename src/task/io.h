@@ -132,6 +132,9 @@ extern const struct io_backend io_epoll, io_uring_backend;
 /* 0, or why no ring can be had here; asked once. */
 int io_uring_probe(void);
 
+/* Rings that are open in this process. */
+int io_ring_count(void);
+
 /* What new loops use: PIER_BACKEND, else the best that works here. */
 const struct io_backend *io_choose_backend(void);
 
