@@ -682,6 +682,35 @@ TEST(multicast_reaches_the_members_on_a_link)
     scene_passes(joins6);
 }
 
+/* ---- connections of datagrams ---- */
+
+/* The name's other address cannot be reached from here: the refusal of the first one is no end. */
+static int is_refused_for_now(void *arg)
+{
+    struct raw r;
+    char byte = '1';
+    struct pier_sim_host *server = pier_sim_host("server", "10.0.0.1 fd00::1");
+    pier_sim_enter(pier_sim_host("client", "10.0.0.2"));
+    struct pier_conn *c = pier_dial("udp://server:53", NULL);
+    ck_assert_ptr_nonnull(c);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(pier_write(c, &byte, 1), 1);
+        ck_assert_int_eq(pier_read(c, &byte, 1), -ECONNREFUSED);
+    }
+    open_at(&r, server, raw_addr("10.0.0.1", 53));
+    ck_assert_int_eq(pier_write(c, "2", 1), 1);
+    ck_assert_int_eq(raw_recv(&r, &byte, 1), 1);
+    ck_assert_int_eq(byte, '2');
+    pier_close(c);
+    raw_close(&r);
+    return 0;
+}
+
+TEST(a_refusal_leaves_the_only_way_open)
+{
+    scene_passes(is_refused_for_now);
+}
+
 /* ---- calls that fail ---- */
 
 static int has_no_descriptor(void *arg)

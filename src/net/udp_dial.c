@@ -40,10 +40,10 @@ int pi_datagram_too_large(struct pier_conn *c, size_t len, size_t most)
 
 /* ---- the next address ---- */
 
-static int connect_to(struct pier_conn *c, const struct pi_addr *addr)
+static int connect_to(struct io_fd *io, const struct pi_addr *addr)
 {
     struct io_op op = {
-        .code = IO_CONNECT, .fd = &c->io, .buf = (void *)&addr->any, .addr_len = addr->len
+        .code = IO_CONNECT, .fd = io, .buf = (void *)&addr->any, .addr_len = addr->len
     };
     return (int)io_run(&op);
 }
@@ -102,10 +102,14 @@ static int go_on(struct pier_conn *c)
         struct io_fd io;
         if (open_to(&io, addr, NULL) < 0)
             continue;
+        if (connect_to(&io, addr) < 0) { /* no way there: it stays where it is */
+            io_close(&io);
+            continue;
+        }
         io_close(&c->io);
         c->io = io;
         set_peer(c, addr);
-        if (connect_to(c, addr) == 0 && resend(c, d) == 0)
+        if (resend(c, d) == 0)
             return 0;
     }
     return -ECONNREFUSED;
@@ -224,7 +228,7 @@ static int connect_first(struct pier_conn *c, const struct pier_dial_opts *opts)
     for (d->at = 0; d->at < d->count; d->at++) {
         rc = open_to(&c->io, &d->addrs[d->at], opts);
         if (rc == 0)
-            rc = connect_to(c, &d->addrs[d->at]);
+            rc = connect_to(&c->io, &d->addrs[d->at]);
         if (rc == 0)
             break;
         if (c->io.fd >= 0)
