@@ -37,7 +37,8 @@ struct pier_sim_link {
     int64_t latency_ns; /* one way, at least; default 200 us */
     int64_t jitter_ns;  /* added at random: mostly up to this, seldom many times as much; default
                            1 ms */
-    int64_t bandwidth;  /* bytes a second; default unlimited */
+    int64_t bandwidth; /* bytes a second, of each connection, and of all datagrams together; default
+                          unlimited */
     int loss_ppm; /* segments lost per million, repeated after 200 ms, 400 ms …; default 0; of a
                      datagram each fragment, and nothing is repeated */
     /* Datagrams only, which keep their order otherwise. */
