@@ -364,7 +364,7 @@ TEST(a_reduction_that_is_not_understood_is_an_error)
                                          "faults=1.2",
                                          "faults=1.2.3+",
                                          "faults=64.1.1",
-                                         "faults=1.10.1",
+                                         "faults=1.99.1",
                                          "faults=1.2.1099511627776",
                                          "faults=..",
                                          "faults=1.2.3.4",

@@ -577,7 +577,9 @@ TEST(a_reduction_leaves_chaos_out)
     ck_assert_int_eq(result.faults, 0);
     scene_seed(1, &(struct pier_sim_opts){ .result = &result }, calm_chaos);
     ck_assert_int_gt(result.faults, 20);
-    opts.reduced = "faults=1.9.0+0.8.1"; /* the first crash of a host, a second cut */
+    char text[64]; /* the first crash of a host, a second cut */
+    snprintf(text, sizeof text, "faults=1.%d.0+0.%d.1", SIM_CRASH, SIM_CUT);
+    opts.reduced = text;
     scene_seed(1, &opts, calm_chaos);
     ck_assert_int_eq(result.faults, 2);
 }

@@ -59,7 +59,7 @@ static void leave(struct pi_conn_thread *t)
     pthread_mutex_lock(&s->lock);
     unlink_thread(t);
     atomic_fetch_sub(&w->load, 1);
-    atomic_fetch_sub(&s->conns, 1);
+    pi_place_give(w);
     bool is_awaited = atomic_load(&s->stop_requested) || atomic_load(&s->paused) > 0;
     if (is_awaited)
         pi_worker_nudge(w);

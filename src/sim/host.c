@@ -172,7 +172,7 @@ int pier_sim_name(const char *name, const char *addresses)
     return 0;
 }
 
-static bool is_loopback(const struct sim_addr *addr)
+bool pi_sim_is_loopback(const struct sim_addr *addr)
 {
     if (addr->any.sa_family == AF_INET)
         return ntohl(addr->in.sin_addr.s_addr) >> 24 == 127;
@@ -191,7 +191,7 @@ bool pi_sim_same_ip(const struct sim_addr *a, const struct sim_addr *b)
 struct pier_sim_host *pi_sim_host_of(const struct sim_addr *addr, struct pier_sim_host *from)
 {
     struct pi_sim *sim = pi_sim;
-    if (is_loopback(addr))
+    if (pi_sim_is_loopback(addr))
         return from;
     for (int i = 0; i < sim->host_count; i++)
         for (int k = 0; k < sim->hosts[i]->names.count; k++)
@@ -336,7 +336,7 @@ void pier_sim_enter(struct pier_sim_host *host)
 
 void pier_sim_fail_next(struct pier_sim_host *host, enum pier_sim_fault kind, int count)
 {
-    if (pi_sim && host && (unsigned)kind <= PIER_SIM_DISK_ERROR)
+    if (pi_sim && host && (unsigned)kind < SIM_CUT)
         host->fail_next[kind] = count;
 }
 

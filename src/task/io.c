@@ -173,11 +173,12 @@ static ssize_t call_once(struct io_op *op)
 }
 
 /* After a read, is another one likely to find something? A full buffer says yes; a short one, on
- * TCP, no: what comes later is a new edge. The end and errors stay in the queue without one. */
+ * TCP, and a batch of datagrams that was not filled, no: what comes later is a new edge. The end
+ * and errors stay in the queue without one. */
 static void keep_hint(const struct io_op *op, ssize_t n)
 {
     struct io_fd *f = op->fd;
-    if (op->code == IO_RECV && f->greedy && !f->hung_up)
+    if ((op->code == IO_RECV || op->code == IO_RECVMMSG) && f->greedy && !f->hung_up)
         f->may_read = n > 0 && (size_t)n == op->len;
 }
 
@@ -284,6 +285,11 @@ static bool has_ring(const char **why)
 {
     *why = "this build is without io_uring";
     return false;
+}
+
+int io_ring_count(void)
+{
+    return 0;
 }
 
 #define io_uring_backend io_epoll

@@ -53,12 +53,12 @@ enum io_code {
 struct io_fd {
     int fd;
     bool may_read, may_write; /* a call is likely not to block */
-    bool greedy;              /* a short read means that nothing is left: TCP */
-    bool hung_up;             /* the end or an error is in the queue: stay readable */
-    bool watches_write;       /* epoll: EPOLLOUT is registered */
-    bool exclusive;           /* several loops wait for it: wake one of them */
-    bool interrupted;         /* io_interrupt_read() found no reader: the next wait ends at once */
-    uint64_t loop_serial;     /* the loop it is registered with */
+    bool greedy;          /* a short read means that nothing is left: TCP, batches of datagrams */
+    bool hung_up;         /* the end or an error is in the queue: stay readable */
+    bool watches_write;   /* epoll: EPOLLOUT is registered */
+    bool exclusive;       /* several loops wait for it: wake one of them */
+    bool interrupted;     /* io_interrupt_read() found no reader: the next wait ends at once */
+    uint64_t loop_serial; /* the loop it is registered with */
     struct io_op *reader, *writer;
     struct io_fd *next_kicked; /* epoll: armed with a hint set */
     bool kicked;
@@ -140,6 +140,9 @@ extern const struct io_backend io_epoll, io_uring_backend;
 
 /* 0, or why no ring can be had here; asked once. */
 int io_uring_probe(void);
+
+/* Rings that are open in this process. */
+int io_ring_count(void);
 
 /* What new loops use: PIER_BACKEND, else the best that works here. */
 const struct io_backend *io_choose_backend(void);

@@ -119,6 +119,11 @@ static inline bool pi_thread_has_mail(struct pi_thread *th)
     return atomic_load_explicit(&th->inbox, memory_order_relaxed) != NULL;
 }
 
+/* In the child of a fork: the running context becomes the root of its only thread, with no loop, no
+ * scope and no messages. What its loop had in memory stays allocated; the caller's frames, which
+ * may be on a task's stack, are among it. */
+void pi_thread_after_fork(void);
+
 /* Starts a thread, joinable when id is asked for, else detached; stack in bytes, 0: the default. It
  * takes no signals but those that its own faults raise. 0 or a negative code. */
 int pi_thread_start(pthread_t *id, void *(*fn)(void *), void *arg, size_t stack);
@@ -139,6 +144,8 @@ struct pi_loop *pi_loop_need(struct pier_scope *scope);
 struct pi_loop *pi_loop_open(struct pier_scope *scope, const struct io_backend *backend, void *io);
 /* After a scope's end: the loop that it made ends too. */
 void pi_loop_scope_ended(struct pier_scope *scope);
+/* In the child of a fork: closes what the parent's loop has open here, and leaves its memory. */
+void pi_loop_after_fork(struct pi_loop *loop);
 /* The running task has ended, and its stack may be used again: the context that goes on. */
 struct pi_context *pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self);
 /* The time that deadlines of operations count from: the loop's, read once a poll; the clock's
@@ -163,6 +170,11 @@ void pi_watch_loop(struct pi_thread *th, struct pi_loop *loop);
 /* The watchdog's thread runs from the first start to the last stop. */
 void pi_watchdog_start(void);
 void pi_watchdog_stop(void);
+/* From hold to release it does not run: other threads are in the way of a fork. */
+void pi_watchdog_hold(void);
+void pi_watchdog_release(void);
+/* In the child of a fork: nobody is watched, nobody watches. */
+void pi_watch_after_fork(void);
 
 /* overflow.c: reports of stack overflows on the loop's thread. */
 void pi_overflow_watch(struct pi_loop *loop);
