@@ -39,6 +39,7 @@ void pier_server_free(struct pier_server *s)
     pi_free(s->endpoints);
     pi_free(s->listeners);
     pi_free(s->workers);
+    pi_free(s->ended);
     pi_err_fini(&s->err);
     pthread_mutex_destroy(&s->lock);
     pi_free(s);
@@ -336,6 +337,9 @@ static int run_workers(struct pier_server *s)
 {
     bool is_watched = s->opts.model != PIER_PROCESSES &&
                       !io_is_simulated(); /* whose time is its own */
+    bool blocks = s->opts.model == PIER_THREADS;
+    if (blocks)
+        io_blocking_open();
     if (is_watched)
         pi_watchdog_start();
     start_workers(s);
@@ -344,6 +348,8 @@ static int run_workers(struct pier_server *s)
     join_workers(s);
     if (is_watched)
         pi_watchdog_stop();
+    if (blocks)
+        io_blocking_close();
     return rc;
 }
 
