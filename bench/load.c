@@ -25,6 +25,7 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -276,8 +277,16 @@ static int open_conn(const struct sockaddr_in *addr)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0)
-        die("connect: %s", strerror(errno));
+    int err = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? errno : 0;
+    if (err == EINTR) { /* a stopped and continued process: connecting goes on without it */
+        struct pollfd p = { .fd = fd, .events = POLLOUT };
+        socklen_t len = sizeof err;
+        err = ETIMEDOUT;
+        if (poll(&p, 1, 10000) == 1)
+            getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+    }
+    if (err)
+        die("connect: %s", strerror(err));
     return fd;
 }
 
@@ -506,7 +515,9 @@ static int run_closed_loop(struct load *l)
     uint64_t end_ns = clock_ns(CLOCK_MONOTONIC);
     struct usage after = read_usage(l->opts.pid, pids, &count);
     long kib = rss_kib(pids, count);
+    uint64_t idle_ns = l->idle_ns;
     drain(l);
+    l->idle_ns = idle_ns;
     print_result(l, &before, &after, end_ns - begin_ns, kib, count);
     return 0;
 }
