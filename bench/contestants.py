@@ -176,6 +176,10 @@ def plain(path, argument, workers):
     return [path, argument]
 
 
+def with_workers(path, argument, workers):
+    return [path, argument, workers]
+
+
 def python(*args):
     return lambda path, argument, workers: [PYTHON, "-B", path, *args, argument]
 
@@ -236,9 +240,13 @@ STARTUP = [Contestant("pier serve", find_pier, "cli/pier", pier_serve), *SERVERS
 
 # The same server with one worker and with two, each allowed on both cores.
 WORKERS = [
-    Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
-    *(Contestant(f"{name}-{count}", find_pier, "bench/echo_pier", pier("tasks"), **backend(which), workers=count)
-      for name, which in (("pier", "epoll"), ("pier-uring", "io_uring")) for count in (1, 2)),
+    *(Contestant(f"{name}-{count}", build, source, with_workers, floor=count == 1, workers=count)
+      for name, build, source in (("bare-epoll", build_c, "echo_epoll.c"), ("bare-uring", uring, "echo_uring.c"))
+      for count in (1, 2)),
+    *(Contestant(f"{name}-{count}", find_pier, "bench/echo_pier", pier("tasks"),
+                 **dict(backend(which), own_floor=f"{floor}-{count}"), workers=count)
+      for name, which, floor in (("pier", "epoll", "bare-epoll"), ("pier-uring", "io_uring", "bare-uring"))
+      for count in (1, 2)),
     *(Contestant(f"go-{count}", build_go, "peers/echo.go", plain, target="echo_go", env=go_procs(count))
       for count in (1, 2)),
 ]

@@ -466,7 +466,7 @@ static void print_result(const struct load *l, const struct usage *a, const stru
     printf(",\"busy\":%.4f,\"foreign\":%.4f,\"steal\":%.4f", cpu / wall,
            foreign > 0 ? foreign / wall : 0, (double)(b->steal_ns - a->steal_ns) / wall);
     printf(",\"wait\":%.4f,\"load_busy\":%.4f", (double)(b->wait_ns - a->wait_ns) / wall,
-           1 - (double)l->idle_ns / wall);
+           l->opts.block ? (double)(b->own_ns - a->own_ns) / wall : 1 - (double)l->idle_ns / wall);
     printf(",\"mean_ns\":%.0f,\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64
            ",\"p999_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64,
            (double)l->latency_sum_ns / ops, percentile(l, 0.5), percentile(l, 0.9),

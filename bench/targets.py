@@ -110,12 +110,17 @@ def worker_rows(works):
     rows = []
     for name, backend in BACKENDS.items():
         target = f"two workers on two cores, {backend}: CPU ≤ 1.1 × one worker's"
-        one, two = (figures(works, "workers", f"{name}-{count}") for count in (1, 2))
+        floor = {"pier": "bare-epoll", "pier-uring": "bare-uring"}[name]
+        one, two, bare_one, bare_two = (figures(works, "workers", f"{who}-{count}")
+                                        for who in (name, floor) for count in (1, 2))
         if not one or not two:
             rows.append(missing(target))
             continue
         best, median = (two["cpu_ns_op"][w] / one["cpu_ns_op"][w] for w in ("best", "median"))
-        rows.append([target, f"{best:.3f} × (median {median:.3f}{marks(two)})", verdict(best, median, 1.1)])
+        text = f"{best:.3f} × (median {median:.3f}{marks(two)})"
+        if bare_one and bare_two:
+            text += f"; {floor} {bare_two['cpu_ns_op']['best'] / bare_one['cpu_ns_op']['best']:.3f} ×"
+        rows.append([target, text, verdict(best, median, 1.1)])
     for name in ("epoll-2", "epoll-4", "io_uring-2", "io_uring-4"):
         backend, count = name.split("-")
         target = f"{count} workers, {backend}: connections within 25 % of the mean"
