@@ -191,6 +191,7 @@ struct pi_waitlist {
 struct pier_mutex {
     uint32_t state, guard;
     int flags;
+    uint32_t owner;
     struct pi_waitlist waiters;
 };
 

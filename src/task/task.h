@@ -186,6 +186,16 @@ static inline int pi_cancel_check(struct pi_task *self)
         pi_thread_drain(self->thread);
     return pi_cancel_flag(self);
 }
+/* The running task when there is nothing that the entry of a call must look at; else NULL. For fast
+ * paths: without a call in it, the caller needs no stack frame. */
+static inline struct pi_task *pi_task_undisturbed(void)
+{
+    struct pi_task *self = (struct pi_task *)pi_err_self;
+    if (__builtin_expect(!self || pi_thread_has_mail(self->thread), 0))
+        return NULL;
+    const struct pier_scope *s = self->scope;
+    return __builtin_expect(s && (s->cancelled || s->nearest_ns), 0) ? NULL : self;
+}
 /* The earlier of a wait's own deadline and its scopes'; 0: none. */
 static inline int64_t pi_deadline(const struct pi_task *self, int64_t own_ns)
 {
