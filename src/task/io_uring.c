@@ -216,8 +216,7 @@ static void reap(struct pi_loop *loop)
         if (__builtin_expect(cqe->user_data > FAR_TIMER, 1)) {
             complete(io, cqe);
         } else if (cqe->user_data == WAKE_UP) {
-            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE;
-            pi_thread_clear_wake_fd(loop->thread);
+            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE; /* an edge: nothing to read */
         } else if (cqe->user_data == LISTENERS) {
             io->watches_listeners = cqe->flags & IORING_CQE_F_MORE;
             look_at_listeners(io);
@@ -499,6 +498,7 @@ static bool uring_has_work(struct pi_loop *loop)
 static void uring_close(struct pi_loop *loop)
 {
     struct uring_io *io = loop->io;
+    pi_thread_clear_wake_fd(loop->thread); /* without a loop it is polled as a level */
     io_uring_queue_exit(&io->ring);
     if (io->far.fd >= 0)
         close(io->far.fd);
