@@ -204,6 +204,36 @@ static void bench_chan_threads(void)
     pier_chan_fini(&t.ch);
 }
 
+static void *send_from_loop(void *arg)
+{
+    struct pier_scope s;
+    pier_scope_open(&s, 0);
+    pier_spawn(&s, send_many, arg);
+    check(pier_scope_join(&s));
+    return NULL;
+}
+
+/* The same between tasks of two loops: who waits sleeps in its loop's poll. */
+static void bench_chan_loops(void)
+{
+    use_all_cores();
+    struct stream t = { .count = 100000 };
+    struct pier_scope s;
+    pthread_t thread;
+    check(pier_chan_init(&t.ch, sizeof(int64_t), 64, 0));
+    int64_t start_ns = pier_now();
+    if (pthread_create(&thread, NULL, send_from_loop, &t) != 0) {
+        failed = -1;
+        return;
+    }
+    pier_scope_open(&s, 0);
+    pier_spawn(&s, receive_many, &t);
+    check(pier_scope_join(&s));
+    pthread_join(thread, NULL);
+    report("chan_loops", t.count, start_ns);
+    pier_chan_fini(&t.ch);
+}
+
 /* ---- threads that lock ---- */
 
 struct crowd {
@@ -297,7 +327,7 @@ static void bench_ping_threads(void)
 
 static void bench_mutex_flags(const char *name, int flags)
 {
-    long count = 1000000;
+    long count = 200000;
     struct pier_mutex m;
     pier_mutex_init(&m, flags);
     int64_t start_ns = pier_now();
@@ -335,6 +365,7 @@ static const struct {
     { "mutex_local", bench_mutex_local },
     { "sleep_100us", bench_sleep },
     { "chan_threads", bench_chan_threads },
+    { "chan_loops", bench_chan_loops },
     { "ping_threads", bench_ping_threads },
     { "mutex_threads", bench_mutex_threads },
     { "mutex_4_threads", bench_mutex_4_threads },

@@ -147,16 +147,18 @@ def micro_rows(works):
         text = ", ".join(f"{name} {value:.0f}" for name, value in others.items())
         rows.append(limit_row(f"{title} below libdill, neco (measured elsewhere) and Go", ns["best"],
                               min(others.values()), f"{ns['best']:.1f} ns; {text}"))
-    for bench, title in (("mutex_uncontended", "mutex, free"), ("mutex_threads", "mutex, 2 threads at once"),
-                         ("mutex_4_threads", "mutex, 4 threads on 2 cores"),
-                         ("chan_threads", "channel between threads"),
-                         ("ping_threads", "channel between threads, to and fro")):
+    for bench, of_floor, title in (("mutex_uncontended", "mutex_uncontended", "mutex, free"),
+                                   ("mutex_threads", "mutex_threads", "mutex, 2 threads at once"),
+                                   ("mutex_4_threads", "mutex_4_threads", "mutex, 4 threads at once"),
+                                   ("chan_threads", "chan_threads", "channel between threads"),
+                                   ("chan_loops", "chan_threads", "channel between two loops' tasks"),
+                                   ("ping_threads", "ping_threads", "channel between threads, to and fro")):
         target = f"{title}: below pthread mutex and condition variable"
         own, floor = figures(works, "micro", "pier"), figures(works, "micro", "pthread")
-        if not own or not floor or bench not in own or bench not in floor:
+        if not own or not floor or bench not in own or of_floor not in floor:
             rows.append(missing(target))
             continue
-        own, floor = own[bench], floor[bench]
+        own, floor = own[bench], floor[of_floor]
         text = (f"{own['best']:,.0f} ns; pthread {floor['best']:,.0f} "
                 f"(medians {own['median']:,.0f}, {floor['median']:,.0f})")
         rows.append([target, text, verdict(own["best"] / floor["best"], own["median"] / floor["median"], 1)])
