@@ -265,7 +265,28 @@ def readme_micro(results):
     names = [n for n in ("pier", "go", "tokio", "asyncio") if n in work["figures"]]
     rows = [[text, *(f"{work['figures'][n][bench]['best']:,.0f}" for n in names)]
             for bench, text in README_MICRO.items() if all(bench in work["figures"][n] for n in names)]
-    return markdown(["nanoseconds, best", *("Pier" if n == "pier" else n for n in names)], rows)
+    return markdown(["nanoseconds, best", *({"pier": "Pier", "go": "Go"}.get(n, n) for n in names)], rows)
+
+
+def readme_rest(results):
+    """Memory, start and size in a sentence each, then the run that all of it comes from."""
+    def value(workload, name, key, which):
+        return results["workloads"].get(workload, {}).get("figures", {}).get(name, {}).get(key, {}).get(which)
+    parts = []
+    idle = {n: value("idle", n, "talked_bytes", "median") for n in ("pier", "libuv", "tokio", "go")}
+    if idle["pier"] is not None:
+        others = ", ".join(f"{'Go' if n == 'go' else n} {v:,.0f}" for n, v in idle.items() if n != "pier" and v is not None)
+        parts.append(f"An idle connection in a handler with a small frame costs {idle['pier']:,.0f} bytes of resident memory"
+                     f"{f' ({others})' if others else ''}: a stack's first page.")
+    start = value("startup", "pier serve", "ms", "best")
+    if start is not None:
+        parts.append(f"`pier serve` listens {start:.1f} ms after it is started.")
+    size = value("size", "libpier.so", "bytes", "best")
+    if size is not None:
+        parts.append(f"The stripped library has {size / 1024:.0f} KiB.")
+    h = results["header"]
+    parts.append(f"{h['processors']}, Linux {h['kernel']}; {when(h)}")
+    return [" ".join(parts)]
 
 
 # ---- documents ----
@@ -274,7 +295,7 @@ def sections(results):
     """What can stand between markers: name -> lines."""
     found = {"when": [when(results["header"])], "machine": machine(results["header"]),
              "targets": target_rows(results), "readme-echo": readme_echo(results),
-             "readme-micro": readme_micro(results)}
+             "readme-micro": readme_micro(results), "readme-rest": readme_rest(results)}
     for name, work in results["workloads"].items():
         found[name] = [f"**{name}**: {work['summary']}. {count(work['rounds_done'])}.", "", *table(work)]
     return found
