@@ -235,6 +235,19 @@ SERVERS = [
     Contestant("asyncio-streams", build_python, "peers/echo_asyncio.py", python("streams")),
 ]
 
+# The same handler in every model, beside the bare loop of each.
+MODELS = [
+    Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
+    Contestant("bare-thread", build_c, "echo_thread.c", plain),
+    Contestant("bare-process", build_c, "echo_process.c", plain),
+    Contestant("pier", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
+    Contestant("pier-threads", find_pier, "bench/echo_pier", pier("threads"), says="(direct)",
+               own_floor="bare-thread"),
+    Contestant("pier-processes", find_pier, "bench/echo_pier", pier("processes"), says="(direct)",
+               own_floor="bare-process"),
+    Contestant("pier-prefork", find_pier, "bench/echo_pier", pier("prefork"), **backend("epoll")),
+]
+
 # `pier serve` itself: only its start is measured, against the start of the others.
 STARTUP = [Contestant("pier serve", find_pier, "cli/pier", pier_serve), *SERVERS]
 

@@ -46,7 +46,7 @@
 #define EVENT_COUNT 512
 #define SUB_BITS 7 /* 128 buckets an octave: a percentile is exact to 0.8 % */
 #define BUCKET_COUNT ((64 - SUB_BITS) << SUB_BITS)
-#define PROCESS_MAX 512
+#define PROCESS_MAX 4096
 #define CONNECT_BURST 50        /* connections, */
 #define CONNECT_REST_US 2000    /* then a rest, so that small backlogs do not overflow */
 #define CHECK_ALWAYS_BYTES 1024 /* longer chunks are compared in the warm-up only */

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 WIDTH, MARGIN, ROW, BAR, TOP = 760, 16, 26, 16, 62
 PANEL_HEAD, FOOT = 26, 30
-NAME_PX, VALUE_PX, SMALL_PX = 7.4, 7.4, 6.0  # a character's width at 13 and 11 px, rather too much than too little
+NAME_PX, VALUE_PX, SMALL_PX = 8.0, 7.6, 6.0  # a character's width at 13 and 11 px, rather too much than too little
 
 STYLE = """<style>
   text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; font-size: 13px; fill: #1f2328; }

@@ -98,6 +98,16 @@ def echo_rows(works):
     return rows
 
 
+def model_rows(works):
+    """No promise was made for these: what the other models cost beside their own bare loops."""
+    rows = []
+    for name, title in (("pier-threads", "threads"), ("pier-processes", "processes"), ("pier-prefork", "prefork")):
+        f = figures(works, "models", name)
+        row = ratio_row(f"64 B × 50, model {title}: CPU beside its bare loop", f, "ratio_own", "cpu_ns_op", 0)
+        rows.append(row if row[2] == "not measured" else [*row[:2], "stated"])
+    return rows
+
+
 def relay_rows(works):
     return [ratio_row(f"`pier_copy`, {size}, {backend}: CPU ≤ the bare splice loop's",
                       figures(works, workload, name), "ratio", "cpu_ns_op", 1.0)
@@ -197,5 +207,5 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, relay_rows, worker_rows, micro_rows, memory_rows, start_rows)
+    return [row for part in (echo_rows, model_rows, relay_rows, worker_rows, micro_rows, memory_rows, start_rows)
             for row in part(works)]

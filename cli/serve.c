@@ -21,7 +21,7 @@ enum { DEFAULT_IDLE_MS = 300000, DEFAULT_MAX_LINE = 1 << 20, MOST_WORKERS = 1024
 /* ---- the options ---- */
 
 /* What a client meets. The handlers come first, in the order of their names below. */
-enum { SERVICE_MESSAGE = 1, SERVICE_REPLY = 6, SERVICE_EXEC };
+enum { SERVICE_MESSAGE = 1, SERVICE_CHAT = 3, SERVICE_REPLY = 6, SERVICE_EXEC };
 
 static const struct {
     const char *name;
@@ -31,7 +31,7 @@ static const struct {
     { "echo", handle_echo, false },
     { "message", handle_message, true },
     { "hello", handle_hello, true },
-    { "chat", handle_chat, true },
+    [SERVICE_CHAT] = { "chat", handle_chat, true },
     { "discard", handle_discard, false },
     { "time", handle_time, false },
     [SERVICE_REPLY] = { "reply", handle_reply, true },
@@ -70,9 +70,11 @@ static const struct verb_option options[] = {
     { "max-line", OPTION_SIZE, &given.max_line, .value = "SIZE", .min = 1,
       .help = "with --lines: the longest line (default 1M)" },
     { "model", OPTION_CHOICE, &given.model, .value = "NAME", .choices = model_names,
-      .help = "serve clients in tasks (default) or threads" },
+      .help = "serve clients in tasks (default), threads, processes, or prefork: tasks in worker "
+              "processes" },
     { "workers", OPTION_COUNT, &given.workers, .value = "N", .min = 1, .max = MOST_WORKERS,
-      .help = "event loops that run the tasks (default: one a processor)" },
+      .help =
+          "event loops, with prefork processes, that run the tasks (default: one a processor)" },
     { "max-conns", OPTION_COUNT, &given.max_conns, .value = "N", .min = 1,
       .help = "clients at once; others wait for their turn (default 10000)" },
     { "idle-timeout", OPTION_DURATION, &given.idle_timeout, .value = "D",
@@ -91,6 +93,8 @@ static const struct verb_example examples[] = {
     { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
     { "pier serve --exec 'tr a-z A-Z' --max-conns 100", "make a network service of a filter" },
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
+    { "pier serve --handler echo --model prefork --workers 4",
+      "echo in four processes, which are started again when they crash" },
     { 0 },
 };
 
@@ -101,6 +105,12 @@ static int which_service(void)
     if (given.reply != NULL)
         return SERVICE_REPLY;
     return given.handler < 0 ? SERVICE_MESSAGE : given.handler;
+}
+
+/* Whether handlers run in processes other than this one. */
+static bool has_processes(void)
+{
+    return given.model == PIER_PROCESSES || given.model == PIER_PREFORK;
 }
 
 /* Whether the options go together: 0, or the usage error's exit code. */
@@ -114,8 +124,10 @@ static int check_options(void)
         return usage_error(&verb_serve, "--lines is for message, hello, chat and --reply");
     if (given.max_line >= 0 && !given.lines)
         return usage_error(&verb_serve, "--max-line needs --lines");
-    if (given.model > PIER_THREADS)
-        return usage_error(&verb_serve, "--model %s: not yet", model_names[given.model]);
+    if (has_processes() && which_service() == SERVICE_CHAT)
+        return usage_error(&verb_serve,
+                           "--handler chat needs guests in one process, not --model %s",
+                           model_names[given.model]);
     return 0;
 }
 
@@ -187,10 +199,15 @@ static void *dump_tasks_when_asked(void *arg)
     return NULL;
 }
 
-/* SIGUSR1 is blocked everywhere, so that only the thread that waits for it has it. */
+/* SIGUSR1 is blocked everywhere, so that only the thread that waits for it has it. A process that
+ * forks has no other thread. */
 static void watch_for_dumps(void)
 {
     static sigset_t usr1;
+    if (has_processes()) {
+        signal(SIGUSR1, SIG_IGN);
+        return;
+    }
     sigemptyset(&usr1);
     sigaddset(&usr1, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &usr1, NULL);
@@ -250,7 +267,8 @@ static void say_json(const char *url, const char *handler, const char *backend)
 /* A line for each endpoint, on standard error or, as JSON, on standard output. */
 static int say_where(const struct pier_server *server, const struct service *service)
 {
-    const char *backend = given.model == PIER_TASKS ? pier_backend(NULL) : "direct";
+    bool has_tasks = given.model == PIER_TASKS || given.model == PIER_PREFORK;
+    const char *backend = has_tasks ? pier_backend(NULL) : "direct";
     for (int i = 0; i < pier_server_count(server); i++) {
         const char *url = pier_server_url(server, i);
         if (given.json)

@@ -189,26 +189,32 @@ PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
  * -ETIMEDOUT and -ECANCELED, only when debug records are on). The server closes c afterwards. */
 typedef int (*pier_handler)(struct pier_conn *c, void *arg);
 
+/* In the last two a handler that crashes costs its process only, which is logged with its signal,
+ * and what handlers change in memory others do not see. They need the thread alone: a run beside
+ * other threads, or on a thread with a loop (inside a task), is -EBUSY. Inside a simulation all are
+ * PIER_TASKS. */
 enum pier_model {
     PIER_TASKS,     /* a loop per worker, a task per connection */
     PIER_THREADS,   /* a thread per connection */
-    PIER_PROCESSES, /* a process per connection; not yet */
-    PIER_PREFORK,   /* supervised worker processes, each running tasks; not yet */
+    PIER_PROCESSES, /* a process per connection, on its thread's own stack */
+    PIER_PREFORK,   /* worker processes, each a loop with a task per connection, started again, less
+                       and less often, when they die */
 };
 
 /* Zero is the default everywhere. */
 struct pier_serve_opts {
     enum pier_model model;
-    int workers;   /* loops (tasks); default: pier_cpu_count(); always 1 inside a task, that task's,
-                      and with PIER_THREADS */
-    int max_conns; /* connections at once, over all workers; beyond it they wait in the backlog;
-                      default 10,000 */
+    int workers;   /* loops (tasks), or processes (prefork); default: pier_cpu_count(); always 1
+                      inside a task, that task's, and with PIER_THREADS and PIER_PROCESSES */
+    int max_conns; /* connections at once, over all workers and processes; beyond it they wait in
+                      the backlog; default 10,000 */
     int backlog;   /* of listen(2); default 4,096 (the system may cap it) */
     int read_timeout_ms;  /* as in pier_set_timeouts(), for each connection; default 300,000 */
     int write_timeout_ms; /* default 30,000 */
     int grace_ms; /* how long handlers may go on after a stop; default 10,000; PIER_NO_TIMEOUT: as
                      long as they take */
-    bool no_signals; /* leave SIGINT and SIGTERM alone */
+    bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
+                        SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
 };
 
@@ -251,16 +257,20 @@ PIER_API const char *pier_server_url(const struct pier_server *s, int index);
 /* Serves until SIGINT, SIGTERM (on the main thread, without .no_signals), pier_server_stop_remote()
  * or cancellation; then stops: what waits in the backlog is accepted, the listeners close, reads
  * of accepted connections that would wait return 0, handlers get the grace (none after a
- * cancellation), the rest is cancelled. Returns 0 after a stop, the cancellation's code, or the
- * failure of an earlier add or listen. Tells NOTIFY_SOCKET READY=1 and STOPPING=1. A server runs
- * once. Waits. */
+ * cancellation), the rest is cancelled, and processes that have not ended two seconds later are
+ * killed. Returns 0 after a stop, the cancellation's code, or the failure of an earlier add or
+ * listen; where the model forks, -EBUSY when it cannot, and it returns in the calling process only.
+ * Processes end with the one that runs the server, however it ends. Tells NOTIFY_SOCKET READY=1,
+ * once all workers accept, and STOPPING=1. A server runs once. Waits. */
 PIER_API int pier_server_run(struct pier_server *s);
 
 /* Stops a running server, or makes a run that is still to come return at once. From any thread or
- * signal handler, as long as the server is not freed; never waits. */
+ * signal handler, and from handlers in processes of the server, as long as it is not freed; never
+ * waits. */
 PIER_API void pier_server_stop_remote(struct pier_server *s);
 
-/* Connections being served at this moment, over all workers; from any thread. */
+/* Connections being served at this moment, over all workers and processes; from any of them, and
+ * from any thread. */
 PIER_API int pier_server_conns(const struct pier_server *s);
 
 #ifdef __cplusplus

@@ -495,11 +495,19 @@ static bool uring_has_work(struct pi_loop *loop)
 
 /* ---- open and close ---- */
 
+static _Atomic int rings;
+
+int io_ring_count(void)
+{
+    return atomic_load(&rings);
+}
+
 static void uring_close(struct pi_loop *loop)
 {
     struct uring_io *io = loop->io;
     pi_thread_clear_wake_fd(loop->thread); /* without a loop it is polled as a level */
     io_uring_queue_exit(&io->ring);
+    atomic_fetch_sub(&rings, 1);
     if (io->far.fd >= 0)
         close(io->far.fd);
     if (io->listeners_fd >= 0)
@@ -562,6 +570,7 @@ static int uring_open(struct pi_loop *loop)
         pi_free(io);
         return rc;
     }
+    atomic_fetch_add(&rings, 1);
     io->far =
         (struct io_far_timer){ .fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC) };
     io_uring_ring_dontfork(&io->ring);    /* a child that writes into it would be heard here */

@@ -335,6 +335,15 @@ void pi_loop_scope_ended(struct pier_scope *scope)
     free_loop(loop);
 }
 
+void pi_loop_after_fork(struct pi_loop *loop)
+{
+    pi_overflow_unwatch(loop);
+    if (loop->io)
+        loop->backend->close(loop);
+    if (loop->step_timer_fd >= 0)
+        close(loop->step_timer_fd);
+}
+
 /* ---- public ---- */
 
 int64_t pier_now(void)

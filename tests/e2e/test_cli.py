@@ -139,9 +139,9 @@ def test_an_unknown_model_is_a_usage_error(pier):
     usage_error(pier("serve", "--model", "fibres", LOCAL), "fibres")
 
 
-@pytest.mark.parametrize("later", ["processes", "prefork"])
-def test_models_to_come_are_not_yet_there(pier, later):
-    usage_error(pier("serve", "--model", later, LOCAL), "not yet")
+@pytest.mark.parametrize("forking", ["processes", "prefork"])
+def test_a_chat_room_does_not_span_processes(pier, forking):
+    usage_error(pier("serve", "--model", forking, "--handler", "chat", LOCAL), "chat")
 
 
 @pytest.mark.parametrize("option", ["--workers", "--max-conns", "--max-line"])
