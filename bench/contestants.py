@@ -184,8 +184,8 @@ def python(*args):
     return lambda path, argument, workers: [PYTHON, "-B", path, *args, argument]
 
 
-def pier(model):
-    return lambda path, argument, workers: [path, "tcp://127.0.0.1:0", argument, workers, model]
+def pier(model, scheme="tcp"):
+    return lambda path, argument, workers: [path, f"{scheme}://127.0.0.1:0", argument, workers, model]
 
 
 def who(path, argument, workers):
@@ -273,6 +273,16 @@ RELAYS = [
     Contestant("pier", find_pier, "bench/relay_pier", plain, **backend("epoll")),
     Contestant("pier-uring", find_pier, "bench/relay_pier", plain, **backend("io_uring")),
     Contestant("go", build_go, "peers/relay.go", plain, target="relay_go", env=go_procs(1)),
+]
+
+DATAGRAMS = [
+    Contestant("bare-recvmmsg", build_c, "echo_udp.c", plain, floor=True),
+    Contestant("bare-recvfrom", build_c, "echo_udp.c", lambda path, argument, workers: [path, argument, "--single"]),
+    Contestant("pier", find_pier, "bench/echo_pier", pier("tasks", "udp"), **backend("epoll")),
+    Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks", "udp"), **backend("io_uring")),
+    Contestant("go", build_go, "peers/echo_udp.go", plain, target="echo_udp_go", env=go_procs(1)),
+    Contestant("asyncio", build_python, "peers/echo_udp_asyncio.py", python()),
+    Contestant("uvloop", build_uvloop, "peers/echo_udp_asyncio.py", python("uvloop")),
 ]
 
 BACKEND = SERVERS[0]  # what the relays relay to

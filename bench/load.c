@@ -11,6 +11,9 @@
  * It polls without blocking: if it slept whenever it is ahead, slower servers would pay for its
  * wake-ups and faster ones not. --block makes it sleep, for servers that share its cores.
  *
+ * --udp: a connected datagram socket instead of each connection, a message a datagram; one that is
+ * lost ends the run.
+ *
  * With --idle N it opens N connections, says so once the server has accepted them all, and holds
  * them; a line "talk" on standard input exchanges one message on each.
  *
@@ -64,6 +67,7 @@ struct options {
     double warmup;
     pid_t pid;
     bool block;
+    bool udp;
 };
 
 struct conn {
@@ -267,16 +271,17 @@ static uint64_t percentile(const struct load *l, double share)
 
 /* ---- Connections ---- */
 
-static int open_conn(const struct sockaddr_in *addr)
+static int open_conn(const struct sockaddr_in *addr, int type)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
     if (fd < 0)
         die("socket: %s", strerror(errno));
     struct timeval limit = { .tv_sec = 10 };
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (type == SOCK_STREAM)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     int err = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? errno : 0;
     if (err == EINTR) { /* a stopped and continued process: connecting goes on without it */
         struct pollfd p = { .fd = fd, .events = POLLOUT };
@@ -296,7 +301,7 @@ static void open_conns(struct load *l, int count)
     if (!l->conns)
         die("out of memory");
     for (int i = 0; i < count; i++) {
-        l->conns[i].fd = open_conn(&l->opts.addr);
+        l->conns[i].fd = open_conn(&l->opts.addr, l->opts.udp ? SOCK_DGRAM : SOCK_STREAM);
         l->conns[i].number = (uint64_t)i;
         if (i % CONNECT_BURST == CONNECT_BURST - 1)
             usleep(CONNECT_REST_US);
@@ -603,6 +608,7 @@ static void parse_options(struct options *o, int argc, char **argv)
                                            { "pipeline", required_argument, NULL, 'k' },
                                            { "idle", required_argument, NULL, 'i' },
                                            { "block", no_argument, NULL, 'b' },
+                                           { "udp", no_argument, NULL, 'u' },
                                            { "pid", required_argument, NULL, 'p' },
                                            { NULL, 0, NULL, 0 } };
     *o = (struct options){
@@ -634,6 +640,9 @@ static void parse_options(struct options *o, int argc, char **argv)
         case 'b':
             o->block = true;
             break;
+        case 'u':
+            o->udp = true;
+            break;
         case 'p':
             o->pid = atoi(optarg);
             break;
@@ -642,10 +651,12 @@ static void parse_options(struct options *o, int argc, char **argv)
         }
     }
     if (optind < argc || o->addr.sin_port == 0 || o->connections < 1 || o->size < 1 ||
-        o->pipeline < 1 || o->seconds <= 0 || o->idle < 0) {
-        fputs("usage: load --connect ADDRESS:PORT [--connections N] [--size BYTES] [--pipeline K]\n"
-              "            [--block] [--seconds S] [--warmup S] [--pid SERVER] | [--idle N]\n",
-              stderr);
+        o->pipeline < 1 || o->seconds <= 0 || o->idle < 0 ||
+        (o->udp && (o->pipeline > 1 || o->idle))) {
+        fputs(
+            "usage: load --connect ADDRESS:PORT [--connections N] [--size BYTES] [--pipeline K]\n"
+            "            [--block] [--udp] [--seconds S] [--warmup S] [--pid SERVER] | [--idle N]\n",
+            stderr);
         exit(2);
     }
 }

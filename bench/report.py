@@ -221,6 +221,8 @@ def target_rows(results):
     shown = [row for row in rows if not results["header"]["partial"] or row[2] != "not measured"]
     lines = markdown(["target", "measured", ""], shown, left=3)
     rest = len(rows) - len(shown)
+    if not shown:
+        return ["This run judges no target."]
     return [*lines, *(["", f"{rest} more targets: not measured in this run."] if rest else [])]
 
 

@@ -182,16 +182,21 @@ def round_echo(contestant, work, options):
         return measure_echo(server, work, options, load_cores, block=work.both_cores)
 
 
+def round_udp(contestant, work, options):
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        return measure_echo(server, work, options, {LOAD_CORE}, extra=["--udp"])
+
+
 def round_relay(contestant, work, options):
     with Server(field.BACKEND, work.buffer, {LOAD_CORE}) as backend:
         with Server(contestant, f"tcp://127.0.0.1:{backend.port}", {SERVER_CORE}) as server:
             return measure_echo(server, work, options, {LOAD_CORE}, block=True)
 
 
-def measure_echo(server, work, options, load_cores, block=False):
+def measure_echo(server, work, options, load_cores, block=False, extra=()):
     """`block`: the load shares its core and must sleep when it has nothing to do."""
     arguments = ["--connections", work.connections, "--size", work.size, "--seconds", options.seconds,
-                 "--warmup", options.warmup, *(["--block"] if block else [])]
+                 "--warmup", options.warmup, *(["--block"] if block else []), *extra]
     result = run_load(server, arguments, load_cores, options.seconds + options.warmup + 30)
     result["user_ns_op"] = result["cpu_ns_op"] * result["user_share"]
     result["sys_ns_op"] = result["cpu_ns_op"] - result["user_ns_op"]
@@ -396,5 +401,5 @@ def round_size(contestant, work, options):
     return {"bytes": os.path.getsize(path), "text": int(text), "data": int(data)}
 
 
-ROUNDS = {"echo": round_echo, "relay": round_relay, "idle": round_idle, "startup": round_startup, "micro": round_micro,
+ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "idle": round_idle, "startup": round_startup, "micro": round_micro,
           "balance": round_balance, "crowd": round_crowd, "size": round_size}
