@@ -604,8 +604,6 @@ static int run_here(struct run *r)
 int pi_pool_map(struct pier_pool *pool, struct pier_pool_job *job)
 {
     struct run r = { .pool = pool, .job = job };
-    job->done = job->failed = 0;
-    job->first_failed = job->count;
     for (size_t i = 0; job->codes && i < job->count; i++)
         job->codes[i] = -ECANCELED;
     for (size_t i = 0; job->bytes_fn && i < job->count; i++)

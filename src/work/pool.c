@@ -277,6 +277,8 @@ static int check_sizes(const struct pier_pool *pool, const struct pier_pool_job 
 static int check_job(const struct pier_pool *pool, struct pier_pool_job *job)
 {
     bool has_bytes = job->bytes_fn != NULL;
+    job->done = job->failed = 0;
+    job->first_failed = job->count;
     if (!job->outputs)
         job->output_size = 0;
     if (!has_bytes && !job->fn)
