@@ -218,8 +218,7 @@ static void reap(struct pi_loop *loop)
         if (__builtin_expect(cqe->user_data > FAR_TIMER, 1)) {
             complete(io, cqe);
         } else if (cqe->user_data == WAKE_UP) {
-            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE;
-            pi_thread_clear_wake_fd(loop->thread);
+            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE; /* an edge: nothing to read */
         } else if (cqe->user_data == LISTENERS) {
             io->watches_listeners = cqe->flags & IORING_CQE_F_MORE;
             look_at_listeners(io);
@@ -576,6 +575,7 @@ int io_ring_count(void)
 static void uring_close(struct pi_loop *loop)
 {
     struct uring_io *io = loop->io;
+    pi_thread_clear_wake_fd(loop->thread); /* without a loop it is polled as a level */
     io_uring_queue_exit(&io->ring);
     atomic_fetch_sub(&rings, 1);
     if (io->far.fd >= 0)

@@ -186,6 +186,9 @@ void pi_watch_after_fork(void);
 void pi_overflow_watch(struct pi_loop *loop);
 void pi_overflow_unwatch(struct pi_loop *loop);
 
+/* signal.c, in the child of a fork: nobody waits, nothing has come. */
+void pi_signal_after_fork(void);
+
 /* scope.c */
 /* 0, or the code that a wait of self must return now. */
 int pi_cancel_code(struct pi_task *self);
@@ -203,6 +206,16 @@ static inline int pi_cancel_check(struct pi_task *self)
     if (__builtin_expect(pi_thread_has_mail(self->thread), 0) && !self->thread->loop)
         pi_thread_drain(self->thread);
     return pi_cancel_flag(self);
+}
+/* The running task when there is nothing that the entry of a call must look at; else NULL. For fast
+ * paths: without a call in it, the caller needs no stack frame. */
+static inline struct pi_task *pi_task_undisturbed(void)
+{
+    struct pi_task *self = (struct pi_task *)pi_err_self;
+    if (__builtin_expect(!self || pi_thread_has_mail(self->thread), 0))
+        return NULL;
+    const struct pier_scope *s = self->scope;
+    return __builtin_expect(s && (s->cancelled || s->nearest_ns), 0) ? NULL : self;
 }
 /* The earlier of a wait's own deadline and its scopes'; 0: none. */
 static inline int64_t pi_deadline(const struct pi_task *self, int64_t own_ns)
