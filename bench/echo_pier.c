@@ -2,9 +2,9 @@
 /*
  * Pier's contestant: the echo server of README, with all default limits and time-outs on.
  *
- * Usage: echo_pier URL [BUFFER [WORKERS [tasks|threads]]]. BUFFER is 256 (the frame of the idle
- * test), 4096 (default) or 65536 (on the heap: a task's stack is no place for it). Prints one
- * `listening on URL` line.
+ * Usage: echo_pier URL [BUFFER [WORKERS [tasks|threads|processes|prefork]]]. BUFFER is 256 (the
+ * frame of the idle test), 4096 (default) or 65536 (on the heap: a task's stack is no place for
+ * it). Prints one `listening on URL` line.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,24 +54,35 @@ static pier_handler handler_for(size_t cap)
     }
 }
 
+/* In the order of enum pier_model; -1: none of them. */
+static int model_of(const char *name)
+{
+    static const char *const names[] = { "tasks", "threads", "processes", "prefork" };
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
+    int model = argc > 4 ? model_of(argv[4]) : PIER_TASKS;
     pier_handler handler = handler_for(argc > 2 ? strtoul(argv[2], NULL, 10) : 4096);
     struct pier_serve_opts opts = {
         .workers = argc > 3 ? atoi(argv[3]) : 1,
-        .model = argc > 4 && strcmp(argv[4], "threads") == 0 ? PIER_THREADS : PIER_TASKS,
+        .model = (enum pier_model)model,
     };
-    if (argc < 2 || !handler) {
-        fputs("usage: echo_pier URL [256|4096|65536 [WORKERS [tasks|threads]]]\n", stderr);
+    if (argc < 2 || !handler || model < 0) {
+        fputs("usage: echo_pier URL [256|4096|65536 [WORKERS [MODEL]]]\n", stderr);
         return 2;
     }
     struct pier_server *s = pier_server_new(&opts);
     pier_server_add(s, argv[1], handler, NULL);
     if (pier_server_listen(s) < 0)
         return pier_fail("echo_pier");
-    bool threads = opts.model == PIER_THREADS;
+    bool has_tasks = model == PIER_TASKS || model == PIER_PREFORK;
     printf("listening on %s (%s)\n", pier_server_url(s, 0),
-           threads ? "direct" : pier_backend(NULL));
+           has_tasks ? pier_backend(NULL) : "direct");
     fflush(stdout);
     int rc = pier_server_run(s);
     pier_server_free(s);

@@ -63,6 +63,9 @@ enum fault_kind {
     F_FTRUNCATE,
     F_FUTEX,
     F_GETADDRINFO,
+    F_GETIFADDRS,
+    F_GETNAMEINFO,
+    F_GETSERV,
     F_GETPEERNAME,
     F_GETSOCKNAME,
     F_GETSOCKOPT,
@@ -143,6 +146,12 @@ static const struct {
                         false,
                         false,
                         { EAI_MEMORY, EAI_AGAIN, EAI_FAIL, EAI_NONAME, EAI_SYSTEM } },
+    [F_GETIFADDRS] = { "getifaddrs", false, false, { EMFILE, ENFILE, ENOMEM, ENOBUFS } },
+    [F_GETNAMEINFO] = { "getnameinfo",
+                        false,
+                        false,
+                        { EAI_MEMORY, EAI_AGAIN, EAI_FAIL, EAI_NONAME, EAI_SYSTEM } },
+    [F_GETSERV] = { "getservbyname_r", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_GETPEERNAME] = { "getpeername", false, false, { ENOBUFS } },
     [F_GETSOCKNAME] = { "getsockname", false, false, { ENOBUFS } },
     [F_GETSOCKOPT] = { "getsockopt", false, false, { ENOBUFS } },
@@ -403,6 +412,34 @@ int __wrap_getaddrinfo(const char *name, const char *service, const struct addri
     }
     return 0;
 }
+
+/* Every address has the same name. */
+int __real_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, socklen_t cap,
+                       char *service, socklen_t service_cap, int flags);
+int __wrap_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, socklen_t cap,
+                       char *service, socklen_t service_cap, int flags);
+int __wrap_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, socklen_t cap,
+                       char *service, socklen_t service_cap, int flags)
+{
+    int error = fault(F_GETNAMEINFO);
+    if (error == EAI_SYSTEM)
+        errno = EMFILE;
+    if (!error)
+        snprintf(host, cap, "host.test");
+    return error;
+}
+
+struct ifaddrs;
+FAULTY(F_GETIFADDRS, int, getifaddrs, (struct ifaddrs * *list), (list))
+
+FAULTY_CODE(F_GETSERV, getservbyname_r,
+            (const char *name, const char *protocol, struct servent *out, char *buf, size_t cap,
+             struct servent **found),
+            (name, protocol, out, buf, cap, found))
+FAULTY_CODE(F_GETSERV, getservbyport_r,
+            (int port, const char *protocol, struct servent *out, char *buf, size_t cap,
+             struct servent **found),
+            (port, protocol, out, buf, cap, found))
 
 /* ---- descriptors ---- */
 
@@ -940,7 +977,7 @@ static bool says_one_of(const char *words, const char *list)
 
 static const char *fault_words(void)
 {
-    if (faults.kind != F_GETADDRINFO)
+    if (faults.kind != F_GETADDRINFO && faults.kind != F_GETNAMEINFO)
         return pier_strerror(-faults.error);
     switch ((int)faults.error) {
     case EAI_MEMORY:

@@ -1109,11 +1109,11 @@ TEST(server_keeps_its_first_failure)
     pier_server_free(s);
 }
 
-TEST(server_refuses_models_that_are_still_to_come)
+TEST(server_refuses_a_model_that_does_not_exist)
 {
-    struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .model = PIER_PREFORK });
+    struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .model = PIER_PREFORK + 1 });
     ck_assert_int_eq(pier_server_add(s, LOCAL, echo, NULL), 0);
-    expect_failure(s, -EOPNOTSUPP, "listen: this model is not supported yet");
+    expect_failure(s, -EINVAL, "listen: the server has no such model");
 }
 
 TEST(server_takes_no_endpoint_once_it_listens)

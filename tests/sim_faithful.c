@@ -8,12 +8,14 @@
 #include "sim_raw.h"
 #include "sim_scene.h"
 
+#include <linux/errqueue.h>
+#include <netinet/udp.h>
 #include <stdarg.h>
 #include <unistd.h>
 
 /* ---- what the calls returned ---- */
 
-static char said[4096];
+static char said[16384];
 
 static void say(const char *what, ssize_t n)
 {
@@ -603,6 +605,719 @@ static void paths(void)
     remove_path(&addr);
 }
 
+/* ---- datagrams ---- */
+
+/* Two sockets, the first one bound; the address both are on. */
+struct post {
+    const char *at, *any, *elsewhere;
+    struct raw a, b;
+    struct sim_addr addr; /* a's */
+};
+
+static struct post post;
+
+/* Simulated IPv6 sockets are for IPv6 only. */
+static void open_dgram(struct raw *r)
+{
+    ck_assert_int_eq(raw_open_dgram(r, post.addr.any.sa_family), 0);
+    if (post.addr.any.sa_family == AF_INET6)
+        ck_assert_int_eq(raw_set(r, IPPROTO_IPV6, IPV6_V6ONLY, 1), 0);
+}
+
+static int bind_dgram(struct raw *r, struct sim_addr addr)
+{
+    return io_sockets()->bind(r->f.fd, &addr.any, addr.len);
+}
+
+static void open_post(const char *at, const char *any, const char *elsewhere)
+{
+    post = (struct post){ .at = at, .any = any, .elsewhere = elsewhere };
+    post.addr = raw_addr(at, 0);
+    open_dgram(&post.a);
+    open_dgram(&post.b);
+    ck_assert_int_eq(bind_dgram(&post.a, post.addr), 0);
+    post.addr = raw_local(&post.a);
+}
+
+static void say_addr_of(const char *what, int rc, const struct sim_addr *addr)
+{
+    say_addr(what, rc, addr, raw_port(&post.addr));
+}
+
+static void say_local(struct raw *r)
+{
+    struct sim_addr addr = { .len = sizeof addr.un };
+    int rc = io_sockets()->local(r->f.fd, &addr.any, &addr.len);
+    if (rc == 0 && raw_port(&addr) == 0)
+        say("no port", 0);
+    say_addr_of("local", rc, &addr);
+    addr = (struct sim_addr){ .len = sizeof addr.un };
+    rc = io_sockets()->peer(r->f.fd, &addr.any, &addr.len);
+    say_addr_of("peer", rc, &addr);
+}
+
+static void send_to(struct raw *r, struct sim_addr to, const char *text)
+{
+    say("send to", raw_send_to(r, to, text, strlen(text)));
+    raw_settle();
+}
+
+static struct sim_addr recv_from(struct raw *r, size_t cap)
+{
+    char buf[100] = "";
+    struct sim_addr from;
+    int flags;
+    ssize_t n = raw_recv_from(r, &from, &flags, buf, cap);
+    say("recv from", n);
+    say("truncated", flags);
+    if (n < 0)
+        return from;
+    say_text("got", buf);
+    say_addr_of("from", 0, &from);
+    return from;
+}
+
+static void connect_dgram(struct raw *r, struct sim_addr to)
+{
+    say("connect", raw_connect(r, to));
+}
+
+static void disconnect(struct raw *r)
+{
+    connect_dgram(
+        r, (struct sim_addr){ .any.sa_family = AF_UNSPEC, .len = sizeof(struct sockaddr_in6) });
+}
+
+/* A port that was free a moment ago. */
+static struct sim_addr nobody(void)
+{
+    struct raw r;
+    open_dgram(&r);
+    ck_assert_int_eq(bind_dgram(&r, raw_addr(post.at, 0)), 0);
+    struct sim_addr addr = raw_local(&r);
+    raw_close(&r);
+    return addr;
+}
+
+static void ask_and_answer(void)
+{
+    say_local(&post.a);
+    say_local(&post.b);
+    send_to(&post.b, post.addr, "question");
+    say_local(&post.b);
+    struct sim_addr from = recv_from(&post.a, 100);
+    send_to(&post.a, from, "answer");
+    recv_from(&post.b, 100);
+    recv_from(&post.b, 100);
+    recv_it(&post.a, 100);
+    struct sim_addr any = raw_addr(post.any, raw_port(&post.addr));
+    send_to(&post.b, any, "to this machine");
+    recv_from(&post.a, 100);
+}
+
+static void longer_than_the_buffer(void)
+{
+    send_to(&post.b, post.addr, "0123456789");
+    send_to(&post.b, post.addr, "abcdefghij");
+    send_to(&post.b, post.addr, "");
+    send_to(&post.b, post.addr, "ABCDEFGHIJ");
+    send_to(&post.b, post.addr, "the last");
+    recv_from(&post.a, 4);
+    recv_it(&post.a, 4);
+    poll_it(&post.a);
+    recv_from(&post.a, 4);
+    recv_from(&post.a, 0);
+    recv_from(&post.a, 100);
+    recv_from(&post.a, 100);
+}
+
+static void connected(void)
+{
+    struct raw c;
+    open_dgram(&c);
+    connect_dgram(&post.b, post.addr);
+    say_local(&post.b);
+    send_it(&post.b, "to the peer");
+    struct sim_addr from = recv_from(&post.a, 100);
+    send_to(&c, from, "from another");
+    send_to(&post.a, from, "from the peer");
+    recv_from(&post.b, 100);
+    recv_from(&post.b, 100);
+    send_to(&c, post.addr, "hello");
+    struct sim_addr other = recv_from(&post.a, 100);
+    send_to(&post.b, other, "past the peer");
+    recv_from(&c, 100);
+    connect_dgram(&post.b, other);
+    say_local(&post.b);
+    send_to(&c, from, "from the new peer");
+    send_to(&post.a, from, "from the old one");
+    recv_from(&post.b, 100);
+    recv_from(&post.b, 100);
+    disconnect(&post.b);
+    say_local(&post.b);
+    send_it(&post.b, "to whom?");
+    disconnect(&post.a);
+    say_local(&post.a);
+    raw_close(&c);
+}
+
+static void refused(void)
+{
+    struct sim_addr to = nobody();
+    send_to(&post.b, to, "unconnected");
+    recv_it(&post.b, 100);
+    connect_dgram(&post.b, to);
+    send_it(&post.b, "one");
+    poll_it(&post.b);
+    recv_it(&post.b, 100);
+    recv_it(&post.b, 100);
+    send_it(&post.b, "two");
+    send_it(&post.b, "is told instead");
+    send_it(&post.b, "three");
+    int error = 0;
+    socklen_t len = sizeof error;
+    say("get", io_sockets()->get(post.b.f.fd, SOL_SOCKET, SO_ERROR, &error, &len));
+    say("error", -error);
+    recv_it(&post.b, 100);
+    send_it(&post.b, "four");
+    disconnect(&post.b);
+    send_to(&post.b, post.addr, "still there?");
+    send_to(&post.b, post.addr, "now");
+    recv_it(&post.a, 100);
+}
+
+static void refused_while_input_waits(void)
+{
+    connect_dgram(&post.b, post.addr);
+    send_it(&post.b, "hello");
+    struct sim_addr from = recv_from(&post.a, 100);
+    send_to(&post.a, from, "first");
+    close_it(&post.a);
+    send_it(&post.b, "anybody?");
+    poll_it(&post.b);
+    recv_it(&post.b, 100);
+    recv_it(&post.b, 100);
+    recv_it(&post.b, 100);
+}
+
+static void bad_targets(void)
+{
+    static char bytes[70000];
+    bool is_in = post.addr.any.sa_family == AF_INET;
+    size_t most = is_in ? 65507 : 65527;
+    send_it(&post.b, "to whom?");
+    say_local(&post.b);
+    send_to(&post.b, raw_addr(post.at, 0), "to no port");
+    send_to(&post.b, raw_addr(is_in ? "::1" : "127.0.0.1", 9), "another family");
+    struct sim_addr cut = post.addr;
+    cut.len -= 4;
+    say("send to", raw_send_to(&post.b, cut, "x", 1));
+    connect_dgram(&post.b, cut);
+    connect_dgram(&post.b, raw_addr(is_in ? "::1" : "127.0.0.1", 9));
+    say("send", raw_send_to(&post.b, post.addr, bytes, most + 1));
+    say("send", raw_send_to(&post.b, post.addr, bytes, sizeof bytes));
+    say("send", raw_send_to(&post.b, post.addr, bytes, most));
+    raw_settle();
+    int flags;
+    say("recv", raw_recv_from(&post.a, NULL, &flags, bytes, sizeof bytes));
+    say("truncated", flags);
+    say("listen", io_sockets()->listen(post.a.f.fd, 5));
+    struct raw c;
+    say("accept", raw_accept(&post.a, &c));
+}
+
+static void binding(void)
+{
+    struct raw c;
+    struct sim_addr any = raw_addr(post.any, raw_port(&post.addr));
+    say("bind", bind_dgram(&post.b, post.addr));
+    say("bind", bind_dgram(&post.b, any));
+    say("bind", bind_dgram(&post.b, raw_addr(post.elsewhere, 0)));
+    say("bind", bind_dgram(&post.b, raw_addr(post.at, 0)));
+    say("bind", bind_dgram(&post.b, raw_addr(post.at, 0)));
+    raw_set(&post.b, SOL_SOCKET, SO_REUSEADDR, 1);
+    open_dgram(&c);
+    say("set", raw_set(&c, SOL_SOCKET, SO_REUSEADDR, 1));
+    say("bind", bind_dgram(&c, post.addr)); /* one of the two has not said so */
+    say("set", raw_set(&post.a, SOL_SOCKET, SO_REUSEADDR, 1));
+    say("bind", bind_dgram(&c, post.addr));
+    send_to(&post.b, post.addr, "for the newest");
+    recv_from(&post.a, 100);
+    recv_from(&c, 100);
+    raw_close(&c);
+    send_to(&post.b, post.addr, "for the other");
+    recv_from(&post.a, 100);
+}
+
+/* An address of its own is nearer than any, and a peer than none. */
+static void who_gets_it(void)
+{
+    struct raw c, any;
+    open_dgram(&c);
+    open_dgram(&any);
+    struct raw *all[] = { &post.a, &post.b, &c, &any };
+    for (int i = 0; i < 4; i++)
+        raw_set(all[i], SOL_SOCKET, SO_REUSEADDR, 1);
+    say("bind", bind_dgram(&post.b, post.addr));
+    say("bind", bind_dgram(&any, raw_addr(post.any, raw_port(&post.addr))));
+    say("bind", bind_dgram(&c, raw_addr(post.at, 0)));
+    struct sim_addr from = raw_local(&c);
+    connect_dgram(&post.a, from);
+    send_to(&c, post.addr, "for the connected one");
+    recv_from(&post.a, 100);
+    disconnect(&post.a);
+    send_to(&c, post.addr, "for an address");
+    recv_from(&post.b, 100);
+    raw_close(&post.b);
+    raw_close(&post.a);
+    send_to(&c, post.addr, "for any address");
+    recv_from(&any, 100);
+    raw_close(&c);
+    raw_close(&any);
+}
+
+static void shut_dgram(struct raw *r, int how)
+{
+    say("shutdown", io_sockets()->shutdown(r->f.fd, how));
+    poll_it(r);
+}
+
+static void shut_down(void)
+{
+    poll_it(&post.b);
+    shut_dgram(&post.b, SHUT_WR);
+    send_to(&post.b, post.addr, "too late");
+    connect_dgram(&post.a, post.addr);
+    send_it(&post.a, "to itself");
+    shut_dgram(&post.a, SHUT_RD);
+    recv_it(&post.a, 100);
+    recv_it(&post.a, 100);
+    shut_dgram(&post.a, SHUT_WR);
+    send_it(&post.a, "too late");
+    shut_dgram(&post.a, 5);
+}
+
+static void batches(void)
+{
+    enum { MANY = 5 };
+    char bytes[MANY][20];
+    struct iovec pieces[MANY];
+    struct mmsghdr batch[MANY] = { 0 };
+    for (int i = 0; i < MANY; i++) {
+        snprintf(bytes[i], sizeof bytes[i], "number %d", i);
+        pieces[i] = (struct iovec){ bytes[i], 8 + (size_t)i };
+        batch[i].msg_hdr = (struct msghdr){ .msg_iov = &pieces[i], .msg_iovlen = 1 };
+        batch[i].msg_hdr.msg_name = i == 3 ? NULL : &post.addr.any; /* the fourth: to nobody */
+        batch[i].msg_hdr.msg_namelen = i == 3 ? 0 : post.addr.len;
+    }
+    say("send", raw_op(&post.b, (struct io_op){ .code = IO_SENDMMSG, .buf = batch, .len = MANY }));
+    say("send", raw_op(&post.b, (struct io_op){ .code = IO_SENDMMSG, .buf = batch + 3, .len = 2 }));
+    raw_settle();
+    for (int i = 0; i < MANY; i++) {
+        pieces[i].iov_len = 9;
+        batch[i].msg_hdr.msg_name = NULL;
+        batch[i].msg_hdr.msg_namelen = 0;
+    }
+    ssize_t n = raw_op(&post.a, (struct io_op){ .code = IO_RECVMMSG, .buf = batch, .len = MANY });
+    say("recv", n);
+    for (int i = 0; i < n; i++) {
+        say("bytes", batch[i].msg_len);
+        say("truncated", batch[i].msg_hdr.msg_flags & MSG_TRUNC);
+    }
+    say("recv", raw_op(&post.a, (struct io_op){ .code = IO_RECVMMSG, .buf = batch, .len = MANY }));
+}
+
+static void pieces(void)
+{
+    char one[] = "one", two[] = "two", buf[3][4] = { "", "", "" };
+    struct iovec out[] = { { one, 3 }, { NULL, 0 }, { two, 3 } };
+    struct iovec in[] = { { buf[0], 2 }, { buf[1], 3 }, { buf[2], 3 } };
+    connect_dgram(&post.b, post.addr);
+    say("send", raw_op(&post.b, (struct io_op){ .code = IO_WRITEV, .buf = out, .len = 3 }));
+    raw_settle();
+    struct msghdr msg = { .msg_iov = in, .msg_iovlen = 3 };
+    say("recv", raw_op(&post.a, (struct io_op){ .code = IO_RECVMSG, .buf = &msg }));
+    for (int i = 0; i < 3; i++)
+        say_text("piece", buf[i]);
+    say("read", raw_op(&post.a, (struct io_op){ .code = IO_READ, .buf = buf, .len = 4 }));
+}
+
+/* ---- what comes with a datagram ---- */
+
+/* Receives, and says what else there was; cap: room for it. */
+static void recv_extras(struct raw *r, size_t cap)
+{
+    static char buf[70000];
+    union {
+        struct cmsghdr align;
+        char bytes[256];
+    } control;
+    struct iovec piece = { buf, sizeof buf };
+    struct msghdr msg = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = cap
+    };
+    ssize_t n = raw_op(r, (struct io_op){ .code = IO_RECVMSG, .buf = &msg });
+    say("recv", n);
+    if (n < 0)
+        return;
+    say("truncated", msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    say("control", (ssize_t)msg.msg_controllen);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+        say("level", c->cmsg_level);
+        say("type", c->cmsg_type);
+        say("length", (ssize_t)c->cmsg_len);
+        const unsigned char *data = CMSG_DATA(c);
+        for (size_t i = 0; i < c->cmsg_len - CMSG_LEN(0); i++)
+            say("byte", data[i]);
+    }
+}
+
+static void extras(void)
+{
+    bool is_in = post.addr.any.sa_family == AF_INET;
+    int level = is_in ? IPPROTO_IP : IPPROTO_IPV6;
+    say("set", raw_set(&post.a, level, is_in ? IP_PKTINFO : IPV6_RECVPKTINFO, 1));
+    send_to(&post.b, post.addr, "where?");
+    recv_extras(&post.a, 256);
+    say("set", raw_set(&post.a, level, is_in ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1));
+    say("set", raw_set(&post.b, level, is_in ? IP_TTL : IPV6_UNICAST_HOPS, 7));
+    say("set", raw_set(&post.b, level, is_in ? IP_TTL : IPV6_UNICAST_HOPS, 256));
+    send_to(&post.b, post.addr, "how far?");
+    recv_extras(&post.a, 256);
+    say("set", raw_set(&post.b, level, is_in ? IP_TTL : IPV6_UNICAST_HOPS, -1));
+    send_to(&post.b, post.addr, "as ever");
+    recv_extras(&post.a, 256);
+    send_to(&post.b, post.addr, "little room");
+    recv_extras(&post.a, 40);
+    send_to(&post.b, post.addr, "less");
+    recv_extras(&post.a, 20);
+    send_to(&post.b, post.addr, "none");
+    recv_extras(&post.a, 0);
+}
+
+/* Sends with a number beside it. */
+static void send_with(struct raw *r, int level, int type, int number)
+{
+    static char bytes[1000];
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof number)];
+    } control = { .head = { .cmsg_level = level, .cmsg_type = type } };
+    uint16_t size = (uint16_t)number;
+    bool is_size = level == IPPROTO_UDP;
+    control.head.cmsg_len = CMSG_LEN(is_size ? sizeof size : sizeof number);
+    memcpy(CMSG_DATA(&control.head), is_size ? (void *)&size : &number,
+           is_size ? sizeof size : sizeof number);
+    struct iovec piece = { bytes, sizeof bytes };
+    struct msghdr msg = { .msg_name = &post.addr.any,
+                          .msg_namelen = post.addr.len,
+                          .msg_iov = &piece,
+                          .msg_iovlen = 1,
+                          .msg_control = &control,
+                          .msg_controllen = sizeof control };
+    say("send", raw_op(r, (struct io_op){ .code = IO_SENDMSG, .buf = &msg }));
+    raw_settle();
+}
+
+static void extras_of_its_own(void)
+{
+    bool is_in = post.addr.any.sa_family == AF_INET;
+    int level = is_in ? IPPROTO_IP : IPPROTO_IPV6, hops = is_in ? IP_TTL : IPV6_HOPLIMIT;
+    raw_set(&post.a, level, is_in ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1);
+    send_with(&post.b, level, hops, 3);
+    recv_extras(&post.a, 256);
+    send_with(&post.b, level, hops, 300);
+    send_with(&post.b, level, 77, 1);
+    send_with(&post.b, IPPROTO_UDP, 77, 1);
+}
+
+static void segments(void)
+{
+    static char buf[2000];
+    send_with(&post.b, IPPROTO_UDP, UDP_SEGMENT, 300);
+    for (int i = 0; i < 5; i++)
+        say("recv", raw_recv(&post.a, buf, sizeof buf));
+    send_with(&post.b, IPPROTO_UDP, UDP_SEGMENT, 2);
+    say("set", raw_set(&post.b, IPPROTO_UDP, UDP_SEGMENT, 400));
+    say("set", raw_set(&post.a, IPPROTO_UDP, UDP_GRO, 1));
+    memset(buf, 'x', 1000);
+    say("send", raw_send_to(&post.b, post.addr, buf, 1000));
+    raw_settle();
+    recv_extras(&post.a, 256);
+    recv_extras(&post.a, 256);
+    say("send", raw_send_to(&post.b, post.addr, buf, 400));
+    raw_settle();
+    recv_extras(&post.a, 256);
+    recv_extras(&post.a, 256);
+}
+
+/* ---- the error queue ---- */
+
+static void take_error(struct raw *r)
+{
+    char buf[100] = "";
+    union {
+        struct cmsghdr align;
+        char bytes[256];
+    } control;
+    struct sim_addr about = { 0 };
+    struct iovec piece = { buf, sizeof buf };
+    struct msghdr msg = { .msg_name = &about.any,
+                          .msg_namelen = sizeof about.un,
+                          .msg_iov = &piece,
+                          .msg_iovlen = 1,
+                          .msg_control = control.bytes,
+                          .msg_controllen = sizeof control };
+    ssize_t n = io_sockets()->take_error(r->f.fd, &msg);
+    say("take error", n);
+    if (n < 0)
+        return;
+    say_text("about", buf);
+    say("flags", msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC | MSG_ERRQUEUE));
+    about.len = msg.msg_namelen;
+    say_addr_of("to", 0, &about);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+        struct sock_extended_err error;
+        memcpy(&error, CMSG_DATA(c), sizeof error);
+        say("level", c->cmsg_level);
+        say("type", c->cmsg_type);
+        say("error", -(int)error.ee_errno);
+        say("origin", error.ee_origin);
+        say("ICMP type", error.ee_type);
+        say("ICMP code", error.ee_code);
+        struct sim_addr offender = { .len = post.addr.len };
+        memcpy(&offender.any, CMSG_DATA(c) + sizeof error, offender.len);
+        say_addr_of("offender", 0, &offender);
+    }
+}
+
+static void errors(void)
+{
+    bool is_in = post.addr.any.sa_family == AF_INET;
+    int level = is_in ? IPPROTO_IP : IPPROTO_IPV6, option = is_in ? IP_RECVERR : IPV6_RECVERR;
+    struct sim_addr to = nobody();
+    take_error(&post.b);
+    say("set", raw_set(&post.b, level, option, 1));
+    send_to(&post.b, to, "one");
+    poll_it(&post.b);
+    recv_it(&post.b, 100);
+    poll_it(&post.b);
+    recv_it(&post.b, 100);
+    take_error(&post.b);
+    poll_it(&post.b);
+    take_error(&post.b);
+    send_to(&post.b, to, "two");
+    send_to(&post.b, to, "is told");
+    send_to(&post.b, to, "three");
+    take_error(&post.b);
+    poll_it(&post.b);
+    recv_it(&post.b, 100);
+    take_error(&post.b);
+    recv_it(&post.b, 100);
+    send_to(&post.b, to, "four");
+    say("set", raw_set(&post.b, level, option, 0));
+    take_error(&post.b);
+}
+
+/* ---- what there is no room for ---- */
+
+/* How many fit differs; that there is an end to it, and whose, does not. */
+static void overflow(void)
+{
+    enum { MANY = 2000 };
+    char bytes[500] = "";
+    int count = 0;
+    bool in_order = true;
+    say("set", raw_set(&post.a, SOL_SOCKET, SO_RCVBUF, 20000));
+    for (int i = 0; i < MANY; i++) {
+        snprintf(bytes, sizeof bytes, "%d", i);
+        ck_assert_int_eq(raw_send_to(&post.b, post.addr, bytes, sizeof bytes), sizeof bytes);
+    }
+    raw_settle();
+    while (raw_recv(&post.a, bytes, sizeof bytes) > 0)
+        in_order = in_order && atoi(bytes) == count++;
+    say("some", count > 5 && count < MANY / 2);
+    say("the first ones", in_order);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} with_datagrams[] = {
+    { "ask and answer", ask_and_answer },
+    { "longer than the buffer", longer_than_the_buffer },
+    { "connected", connected },
+    { "refused", refused },
+    { "refused while input waits", refused_while_input_waits },
+    { "bad targets", bad_targets },
+    { "binding", binding },
+    { "who gets it", who_gets_it },
+    { "shut down", shut_down },
+    { "batches", batches },
+    { "pieces", pieces },
+    { "extras", extras },
+    { "extras of its own", extras_of_its_own },
+    { "segments", segments },
+    { "errors", errors },
+    { "overflow", overflow },
+};
+enum { WITH_DATAGRAMS = sizeof with_datagrams / sizeof with_datagrams[0] };
+
+/* ---- groups ---- */
+
+static void loop_groups(struct raw *r)
+{
+    struct in_addr loopback = { htonl(INADDR_LOOPBACK) };
+    say("set", io_sockets()->set(r->f.fd, IPPROTO_IP, IP_MULTICAST_IF, &loopback, sizeof loopback));
+}
+
+static void member(struct raw *r, int option, const char *group)
+{
+    struct ip_mreq m = { .imr_interface = { htonl(INADDR_LOOPBACK) } };
+    inet_pton(AF_INET, group, &m.imr_multiaddr);
+    say("member", io_sockets()->set(r->f.fd, IPPROTO_IP, option, &m, sizeof m));
+}
+
+static void member_from(struct raw *r, int option, const char *group, const char *source)
+{
+    struct ip_mreq_source m = { .imr_interface = { htonl(INADDR_LOOPBACK) } };
+    inet_pton(AF_INET, group, &m.imr_multiaddr);
+    inet_pton(AF_INET, source, &m.imr_sourceaddr);
+    say("member from", io_sockets()->set(r->f.fd, IPPROTO_IP, option, &m, sizeof m));
+}
+
+static void open_any(void)
+{
+    open_post("127.0.0.1", "0.0.0.0", "192.0.2.77");
+    raw_close(&post.a);
+    open_dgram(&post.a);
+    ck_assert_int_eq(bind_dgram(&post.a, raw_addr("0.0.0.0", 0)), 0);
+    post.addr = raw_local(&post.a);
+}
+
+static void close_post(void)
+{
+    raw_close(&post.a);
+    raw_close(&post.b);
+}
+
+static void multicast(void)
+{
+    open_any();
+    struct sim_addr group = raw_addr("239.71.82.93", raw_port(&post.addr));
+    raw_set(&post.a, IPPROTO_IP, IP_PKTINFO, 1);
+    loop_groups(&post.b);
+    send_to(&post.b, group, "before");
+    recv_it(&post.a, 100);
+    member(&post.a, IP_ADD_MEMBERSHIP, "239.71.82.93");
+    member(&post.a, IP_ADD_MEMBERSHIP, "239.71.82.93");
+    member(&post.a, IP_ADD_MEMBERSHIP, "10.1.1.1");
+    member(&post.b, IP_DROP_MEMBERSHIP, "239.71.82.93");
+    send_to(&post.b, group, "to a member");
+    recv_extras(&post.a, 256);
+    send_to(&post.b, raw_addr("239.71.82.94", raw_port(&post.addr)), "to another group");
+    recv_it(&post.a, 100);
+    say("set", raw_set(&post.b, IPPROTO_IP, IP_MULTICAST_LOOP, 0));
+    send_to(&post.b, group, "not here");
+    recv_it(&post.a, 100);
+    say("set", raw_set(&post.b, IPPROTO_IP, IP_MULTICAST_LOOP, 1));
+    say("set", raw_set(&post.b, IPPROTO_IP, IP_MULTICAST_TTL, 0));
+    send_to(&post.b, group, "no further than here");
+    recv_from(&post.a, 100);
+    member(&post.a, IP_DROP_MEMBERSHIP, "239.71.82.93");
+    member(&post.a, IP_DROP_MEMBERSHIP, "239.71.82.93");
+    send_to(&post.b, group, "after");
+    recv_it(&post.a, 100);
+    close_post();
+}
+
+static void multicast_to_many(void)
+{
+    struct raw c;
+    open_any();
+    struct sim_addr group = raw_addr("239.71.82.95", raw_port(&post.addr));
+    raw_set(&post.a, SOL_SOCKET, SO_REUSEADDR, 1);
+    open_dgram(&c);
+    raw_set(&c, SOL_SOCKET, SO_REUSEADDR, 1);
+    say("bind", bind_dgram(&c, post.addr));
+    loop_groups(&post.b);
+    member(&post.a, IP_ADD_MEMBERSHIP, "239.71.82.95");
+    send_to(&post.b, group, "for all on this machine");
+    recv_from(&post.a, 100);
+    recv_from(&c, 100);
+    say("set", raw_set(&c, IPPROTO_IP, IP_MULTICAST_ALL, 0));
+    send_to(&post.b, group, "for members");
+    recv_from(&post.a, 100);
+    recv_from(&c, 100);
+    raw_close(&c);
+    open_dgram(&c);
+    raw_set(&c, SOL_SOCKET, SO_REUSEADDR, 1);
+    say("bind", bind_dgram(&c, group)); /* hears nothing else */
+    send_to(&post.b, group, "for the group's address");
+    recv_from(&c, 100);
+    send_to(&post.b, raw_addr("127.0.0.1", raw_port(&post.addr)), "for the machine's");
+    recv_from(&c, 100);
+    raw_close(&c);
+    close_post();
+}
+
+static void multicast_from_one(void)
+{
+    open_any();
+    struct sim_addr group = raw_addr("232.71.82.96", raw_port(&post.addr));
+    loop_groups(&post.b);
+    member_from(&post.a, IP_DROP_SOURCE_MEMBERSHIP, "232.71.82.96", "127.0.0.1");
+    member_from(&post.a, IP_ADD_SOURCE_MEMBERSHIP, "232.71.82.96", "127.0.0.9");
+    member_from(&post.a, IP_ADD_SOURCE_MEMBERSHIP, "232.71.82.96", "127.0.0.9");
+    send_to(&post.b, group, "not from there");
+    recv_it(&post.a, 100);
+    member_from(&post.a, IP_ADD_SOURCE_MEMBERSHIP, "232.71.82.96", "127.0.0.1");
+    send_to(&post.b, group, "from there");
+    recv_from(&post.a, 100);
+    member(&post.a, IP_ADD_MEMBERSHIP, "232.71.82.96");
+    member_from(&post.a, IP_DROP_SOURCE_MEMBERSHIP, "232.71.82.96", "127.0.0.7");
+    member_from(&post.a, IP_DROP_SOURCE_MEMBERSHIP, "232.71.82.96", "127.0.0.1");
+    send_to(&post.b, group, "no more from there");
+    recv_it(&post.a, 100);
+    member(&post.a, IP_DROP_MEMBERSHIP, "232.71.82.96");
+    member(&post.a, IP_DROP_MEMBERSHIP, "232.71.82.96");
+    close_post();
+}
+
+static void broadcast(void)
+{
+    struct raw c;
+    open_any();
+    struct sim_addr all = raw_addr("127.255.255.255", raw_port(&post.addr));
+    raw_set(&post.a, SOL_SOCKET, SO_REUSEADDR, 1);
+    open_dgram(&c);
+    raw_set(&c, SOL_SOCKET, SO_REUSEADDR, 1);
+    say("bind", bind_dgram(&c, post.addr));
+    send_to(&post.b, all, "not allowed");
+    connect_dgram(&post.b, all);
+    say("set", raw_set(&post.b, SOL_SOCKET, SO_BROADCAST, 1));
+    send_to(&post.b, all, "to all");
+    recv_from(&post.a, 100);
+    recv_from(&c, 100);
+    raw_close(&c);
+    open_dgram(&c);
+    say("bind", bind_dgram(&c, raw_addr("127.0.0.1", 0)));
+    struct sim_addr one = raw_local(&c);
+    all.in.sin_port = one.in.sin_port;
+    send_to(&post.b, all, "not to one address");
+    recv_from(&c, 100);
+    raw_close(&c);
+    close_post();
+}
+
+static void groups(void)
+{
+    multicast();
+    multicast_to_many();
+    multicast_from_one();
+    broadcast();
+}
+
 /* ---- the comparison ---- */
 
 static int simulated(void *arg)
@@ -694,6 +1409,35 @@ TEST(listeners_behave_as_the_kernels)
 TEST(addresses_behave_as_the_kernels)
 {
     compare("addresses", "TCP", addresses);
+    ck_assert_int_eq(differences, 0);
+}
+
+static int datagram_index;
+
+static void run_with_datagrams(void)
+{
+    if (kind_now == &kinds[0])
+        open_post("127.0.0.1", "0.0.0.0", "192.0.2.77");
+    else
+        open_post("::1", "::", "2001:db8::77");
+    with_datagrams[datagram_index].run();
+    close_post();
+}
+
+TEST(datagrams_behave_as_the_kernels)
+{
+    for (int k = 0; k < TCP_KINDS; k++) {
+        kind_now = &kinds[k];
+        for (datagram_index = 0; datagram_index < WITH_DATAGRAMS; datagram_index++)
+            compare(with_datagrams[datagram_index].name, k ? "UDP over IPv6" : "UDP",
+                    run_with_datagrams);
+    }
+    ck_assert_int_eq(differences, 0);
+}
+
+TEST(groups_behave_as_the_kernels)
+{
+    compare("groups", "UDP", groups);
     ck_assert_int_eq(differences, 0);
 }
 

@@ -491,6 +491,24 @@ TEST(a_window_opens_as_its_reader_reads)
     scene_passes(opens_a_window);
 }
 
+/* tcp(7), tcp_syn_retries: 1 + 2 + 4 … + 64 s. */
+static int gives_up_connecting(void *arg)
+{
+    struct pier_dial_opts patient = { .connect_timeout_ms = PIER_NO_TIMEOUT };
+    scene_open();
+    pier_sim_cut(scene.client, scene.server);
+    int64_t began = pier_now();
+    ck_assert_ptr_null(pier_dial("tcp://10.0.0.1:80", &patient));
+    ck_assert_int_eq(pier_error_code(), -ETIMEDOUT);
+    expect_between(pier_now() - began, 127 * PIER_SECOND, 128 * PIER_SECOND);
+    return 0;
+}
+
+TEST(connecting_is_given_up_after_127_s)
+{
+    scene_passes(gives_up_connecting);
+}
+
 static int loses_what_is_under_way(void *arg)
 {
     struct meeting m;

@@ -64,6 +64,13 @@ RAW_FN int raw_open(struct raw *r, int family)
     return fd < 0 ? fd : 0;
 }
 
+RAW_FN int raw_open_dgram(struct raw *r, int family)
+{
+    int fd = io_sockets()->open(family, SOCK_DGRAM);
+    io_fd_init(&r->f, fd);
+    return fd < 0 ? fd : 0;
+}
+
 RAW_FN ssize_t raw_op(struct raw *r, struct io_op op)
 {
     op.fd = &r->f;
@@ -80,6 +87,39 @@ RAW_FN ssize_t raw_send(struct raw *r, const void *bytes, size_t len)
 {
     return raw_op(r,
                   (struct io_op){ .code = IO_SEND, .buf = (void *)(uintptr_t)bytes, .len = len });
+}
+
+RAW_FN ssize_t raw_send_to(struct raw *r, struct sim_addr to, const void *bytes, size_t len)
+{
+    struct iovec piece = { (void *)(uintptr_t)bytes, len };
+    struct msghdr msg = {
+        .msg_name = &to.any, .msg_namelen = to.len, .msg_iov = &piece, .msg_iovlen = 1
+    };
+    return raw_op(r, (struct io_op){ .code = IO_SENDMSG, .buf = &msg });
+}
+
+/* from, flags (MSG_TRUNC and MSG_CTRUNC of them): may be NULL. */
+RAW_FN ssize_t raw_recv_from(struct raw *r, struct sim_addr *from, int *flags, void *buf,
+                             size_t len)
+{
+    struct iovec piece = { buf, len };
+    struct msghdr msg = { .msg_iov = &piece, .msg_iovlen = 1 };
+    if (from) {
+        *from = (struct sim_addr){ 0 };
+        msg.msg_name = &from->any;
+        msg.msg_namelen = sizeof from->un;
+    }
+    ssize_t n = raw_op(r, (struct io_op){ .code = IO_RECVMSG, .buf = &msg });
+    if (from && n >= 0)
+        from->len = msg.msg_namelen;
+    if (flags)
+        *flags = n < 0 ? 0 : msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC);
+    return n;
+}
+
+RAW_FN int raw_set(struct raw *r, int level, int option, int value)
+{
+    return io_sockets()->set(r->f.fd, level, option, &value, sizeof value);
 }
 
 /* What it is ready for now; -EAGAIN: nothing. */

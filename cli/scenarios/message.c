@@ -281,6 +281,7 @@ struct batch {
     struct pier_conn *conn;
     int count;
     struct message messages[AT_ONCE];
+    int64_t sent_ns; /* when the last byte of them was */
 };
 
 /* A task. */
@@ -290,6 +291,7 @@ static int send_batch(void *arg)
     int rc = 0;
     for (int i = 0; i < b->count && rc == 0; i++)
         rc = send_message(b->conn, &b->messages[i]);
+    b->sent_ns = pier_now();
     return rc;
 }
 
@@ -316,14 +318,17 @@ static int say_exit(struct batch *b)
     return rc == 1 ? await_end(b->conn, true) : rc; /* 0: it was cut, and is no command */
 }
 
-/* The limit counts from when the server has the connection: an answer shows that it does. */
-static int fall_silent(struct pier_conn *c, bool answered)
+/* The limit counts from when the server has the connection, which an answer shows, and has read
+ * what was sent: replies may be on their way for longer than that. */
+static int fall_silent(const struct batch *b)
 {
-    int64_t idle_ms = world.service.idle_timeout_ms, began = pier_now();
-    int rc = await_end(c, false);
-    int64_t ms = (pier_now() - began) / PIER_MILLISECOND;
-    if (world.weather == WEATHER_CLEAR && answered)
-        PIER_SIM_CHECK(ms > idle_ms - SLACK_MS && ms < idle_ms + SLACK_MS);
+    bool answered = b->count > 0;
+    int64_t idle_ns = world.service.idle_timeout_ms * PIER_MILLISECOND, began = pier_now();
+    int rc = await_end(b->conn, false);
+    if (world.weather != WEATHER_CLEAR || !answered)
+        return rc;
+    PIER_SIM_CHECK(pier_now() - b->sent_ns > idle_ns - PIER_MILLISECOND);
+    PIER_SIM_CHECK(pier_now() - began < idle_ns + SLACK_MS * PIER_MILLISECOND);
     return rc;
 }
 
@@ -361,7 +366,7 @@ static int say_goodbye(struct batch *b)
         return rc < 0 ? rc : await_end(c, answered);
     }
     case FALL_SILENT:
-        return fall_silent(c, answered);
+        return fall_silent(b);
     case TOO_LONG:
         return world.service.lines && world.service.max_line < TEXT_CAP ? say_too_much(c) : 0;
     case HANG_UP: /* the reply will find nobody */
@@ -387,6 +392,13 @@ static int converse(struct batch *b)
     return rc < 0 ? rc : say_goodbye(b);
 }
 
+/* Others have all places, perhaps each of them until its silence is too long, and the backlog was
+ * full whenever the system tried. */
+static bool may_have_no_place(void)
+{
+    return world.max_conns > 0 && pier_error_code() == -ETIMEDOUT;
+}
+
 static int talk_to_server(const char *url)
 {
     struct pier_dial_opts opts = { .connect_timeout_ms = FOREVER_MS,
@@ -397,6 +409,8 @@ static int talk_to_server(const char *url)
         return -ENOMEM;
     pier_sleep(pier_sim_between(0, 50) * PIER_MILLISECOND);
     b->conn = scenario_dial(url, &opts, 20);
+    for (int i = 0; b->conn == NULL && i < CLIENTS && may_have_no_place(); i++)
+        b->conn = scenario_dial(url, &opts, 20);
     int rc = b->conn != NULL ? converse(b) : pier_error_code();
     pier_close(b->conn);
     free(b);

@@ -49,7 +49,15 @@ static void draw_chaos(void)
     pier_sim_chaos(&chaos);
 }
 
-enum weather weather_draw(void)
+/* Datagrams that come twice, and late. */
+static void draw_disorder(struct pier_sim_link *link)
+{
+    link->duplicate_ppm = one_in(2) ? (int)pier_sim_between(0, 50000) : 0;
+    link->reorder_ppm = one_in(2) ? (int)pier_sim_between(0, 50000) : 0;
+    link->mtu = one_in(4) ? (int)pier_sim_between(600, 9000) : 0;
+}
+
+static enum weather draw(bool has_datagrams)
 {
     enum weather weather = (enum weather)pier_sim_between(WEATHER_CLEAR, WEATHER_ROUGH + 1);
     struct pier_sim_link link = {
@@ -61,12 +69,24 @@ enum weather weather_draw(void)
         weather = WEATHER_ROUGH; /* half of the seeds */
     if (weather != WEATHER_CLEAR)
         link.loss_ppm = (int)pier_sim_between(0, 20000);
+    if (weather != WEATHER_CLEAR && has_datagrams)
+        draw_disorder(&link);
     pier_sim_set_link(NULL, NULL, &link);
     if (weather == WEATHER_ROUGH) {
         draw_faults();
         draw_chaos();
     }
     return weather;
+}
+
+enum weather weather_draw(void)
+{
+    return draw(false);
+}
+
+enum weather weather_draw_datagrams(void)
+{
+    return draw(true);
 }
 
 /* ---- servers and their clients ---- */

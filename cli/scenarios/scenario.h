@@ -21,7 +21,8 @@ struct scenario {
 };
 
 extern const struct scenario relay_scenario, message_scenario, chat_scenario,
-    happy_eyeballs_scenario, cancel_scenario, stop_scenario, sync_scenario, file_scenario;
+    happy_eyeballs_scenario, cancel_scenario, stop_scenario, sync_scenario, file_scenario,
+    datagram_scenario;
 
 /* ---- scenario.c: what scenarios share ---- */
 
@@ -33,6 +34,9 @@ enum weather {
 
 /* Draws what the network and the machines do in this seed, and sets it for all hosts. */
 enum weather weather_draw(void);
+
+/* The same where datagrams go, which come twice or late when it is not clear. */
+enum weather weather_draw_datagrams(void);
 
 /* A server that a host runs. */
 struct scenario_server {

@@ -372,6 +372,7 @@ static int second_server(void *arg)
     pier_sim_fail_next(world->server_host, PIER_SIM_DESCRIPTORS, 0);
     check_nobody_listens(world);
     world->at = 1;
+    world->ending = BY_STOP; /* clients of the first may be back, and are cancelled late, too */
     world->has_stubborn = false;
     world->stopped_ns = 0;
     world->stop_at_ns = pier_after(5 * PIER_SECOND);

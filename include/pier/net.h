@@ -4,7 +4,7 @@
  *
  * Endpoints: "tcp://host:port" (IPv4, name, "[IPv6]"; port 0 when listening means any free one; an
  * empty host is every address when listening and localhost when dialling), "unix:///path",
- * "unix://@abstract".
+ * "unix://@abstract"; "udp://host:port" for datagrams.
  *
  * Every call accepts the NULL of a failed constructor, returns the code of the task's last failure
  * and leaves that alone. Connection errors are sticky: after a failed write, later writes, and
@@ -182,6 +182,162 @@ struct pier_peer_cred {
 };
 PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
 
+/* ---- names, addresses and ports ---- */
+
+/* Room for the longest address, with zone and NUL, and for the longest name of a host. */
+enum { PIER_IP_CAP = 64, PIER_NAME_CAP = 256 };
+
+/* An IP address without a port: "127.0.0.1", "::1", "fe80::1%eth0". */
+struct pier_ip {
+    int version; /* 4 or 6 */
+    char text[PIER_IP_CAP];
+};
+
+struct pier_resolve_opts {
+    int version;    /* 4 or 6: addresses of that version only; default: both */
+    int timeout_ms; /* default 10,000; PIER_NO_TIMEOUT: until the resolver gives up */
+};
+
+/* The addresses of a name, in the order in which to try them (getaddrinfo(3), RFC 6724). An address
+ * is its own; localhost is never looked up (RFC 6761, 6.3). Returns how many are in ips: 1 to cap,
+ * and 16 at most (more are left out); or a negative code, PIER_ERESOLVE for an unknown name. Names
+ * are ASCII; others have an xn-- form (RFC 5891). Waits. */
+PIER_API int pier_resolve(struct pier_ip *ips, int cap, const char *name,
+                          const struct pier_resolve_opts *opts);
+
+/* The name of an address. 0, or a negative code: PIER_ERESOLVE when it has none, -EINVAL for what
+ * is no address, -ENAMETOOLONG (PIER_NAME_CAP is enough). opts->version means nothing. Waits. */
+PIER_API int pier_reverse(char *name, size_t cap, const char *ip,
+                          const struct pier_resolve_opts *opts);
+
+/* The name of this host. 0, or -ENAMETOOLONG and "" (PIER_NAME_CAP is enough). Does not wait. */
+PIER_API int pier_hostname(char *name, size_t cap);
+
+struct pier_local_addr {
+    struct pier_ip ip;
+    bool is_loopback;
+    char interface[16]; /* "eth0" */
+};
+
+/* Flag: those of the loopback interface, too. */
+enum { PIER_WITH_LOOPBACK = 1 };
+
+/* The addresses of this host's interfaces that are up, as the system lists them. Returns how many
+ * are in addrs: 0 to cap (more are left out); or a negative code. Waits. */
+PIER_API int pier_local_addrs(struct pier_local_addr *addrs, int cap, unsigned flags);
+
+/* The port of a service, by the system's table (services(5)), and by one of our own for the best
+ * known: "https" is 443, in any case of letters. A number is itself. protocol: "tcp", "udp", or
+ * NULL for any. Returns the port, 0 to 65535, or a negative code: PIER_ERESOLVE for an unknown
+ * service, -EINVAL for a number above 65535. Waits, at most 10 s. */
+PIER_API int pier_service_port(const char *service, const char *protocol);
+
+/* The service of a port, the other way round. 0, or a negative code: PIER_ERESOLVE when it has
+ * none, -EINVAL for what is no port, -ENAMETOOLONG (64 bytes are enough). Waits, at most 10 s. */
+PIER_API int pier_service_name(char *name, size_t cap, int port, const char *protocol);
+
+/* ---- datagrams ---- */
+
+/* pier_dial("udp://...") and a server's udp:// endpoints make connections of datagrams: each read
+ * is one datagram, each write sends one. Text and lines end with their datagram. A datagram that
+ * is longer than the buffer is lost, and the read -EMSGSIZE; a write of more than 65,507 bytes
+ * (IPv6: 65,527) is -EMSGSIZE; nothing is sticky, since the next one may get through. Half-closing
+ * is -EOPNOTSUPP. A dialled name's IPv4 addresses come first; one that refuses (ICMP) before any
+ * reply has come gives way to the next, which is sent the last datagram again. A served peer is a
+ * conversation: it ends, its read returns 0, after a while of silence (silence_ms of
+ * pier_serve_opts), or when the server is full and it has been idle for longest. Empty datagrams
+ * are seen only by what follows. */
+
+/* An IPv4 or IPv6 address and a port: plain data that begins with a struct sockaddr_in or
+ * sockaddr_in6. All zero: none. */
+struct pier_addr {
+    uint64_t raw[4];
+};
+
+enum { PIER_ADDR_TEXT = 96 }; /* room for every address */
+
+/* Reads "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53". 0 or PIER_EURL. Names are for URLs. */
+PIER_API int pier_addr_parse(struct pier_addr *addr, const char *text);
+
+/* Writes the same text to out, which is returned; "?" for none. */
+PIER_API const char *pier_addr_text(const struct pier_addr *addr, char *out, size_t cap);
+
+/* The port; 0 for none. */
+PIER_API int pier_addr_port(const struct pier_addr *addr);
+
+PIER_API bool pier_addr_equal(const struct pier_addr *a, const struct pier_addr *b);
+
+/* A socket for datagrams to and from any number of peers. For the tasks of one thread; one may
+ * receive while another sends, a second one gets -EBUSY. */
+struct pier_udp;
+
+/* Zero is the default everywhere. */
+struct pier_udp_opts {
+    const char *peer;       /* "udp://host:port": talk to this one only */
+    const char *interface;  /* what is sent to groups and broadcast leaves through this one */
+    bool broadcast;         /* permit sending to broadcast addresses */
+    bool packet_info;       /* receive local, to and ifindex */
+    bool receive_ttl;       /* receive ttl */
+    bool errors;            /* receive what ICMP says of datagrams that were sent */
+    bool segmentation;      /* let the kernel cut and join (UDP_SEGMENT, UDP_GRO) where it can */
+    bool reuseaddr;         /* share the port: with groups and broadcast all get a copy */
+    bool no_multicast_loop; /* what is sent to groups does not come to this host's own members */
+    int multicast_ttl;      /* hops; default 1 */
+    int ttl;                /* hops of everything else; default: the system's */
+    int send_buffer, recv_buffer; /* bytes; default: the system's */
+};
+
+/* One datagram, or several of equal size (see segment). Zero what is not used. */
+struct pier_datagram {
+    void *bytes;            /* the caller's */
+    size_t cap;             /* receiving: room at bytes */
+    size_t len;             /* what is there, or was received */
+    struct pier_addr peer;  /* from whom, to whom; sending: none is the peer of the options */
+    struct pier_addr local; /* .packet_info: our address to answer from; sending: from there */
+    struct pier_addr to;    /* .packet_info: what it was sent to, a group or broadcast perhaps */
+    int ifindex;            /* .packet_info: the interface; sending: leave through that one */
+    int ttl;                /* .receive_ttl: what was left of it; sending: this one's; 0: default */
+    int segment;    /* bytes are datagrams of so many bytes each, the last may be shorter; 0: one.
+                       Received so with .segmentation only: give it room for 65,535 bytes */
+    int error;      /* why it was not sent; received with .errors: not a datagram, but what became
+                       of one that was sent to peer (its beginning at bytes); 0: neither */
+    bool truncated; /* received: there was more than cap */
+};
+
+/* Opens a socket that is bound to url ("udp://host:port"; port 0: any free one; an empty host:
+ * every IPv4 address; "[::]": every IPv6 one); NULL: to whatever suits .peer, or any. A name's
+ * first IPv4 address, else its first, is taken. NULL on failure. May wait for a name (10 s). */
+PIER_API struct pier_udp *pier_udp_open(const char *url, const struct pier_udp_opts *opts);
+
+/* Closes it. A task that waits in a call on it gets -ECANCELED first. NULL is fine. */
+PIER_API void pier_udp_close(struct pier_udp *u);
+
+/* Waits for datagrams, at most until deadline_ns (0: no limit of its own), and receives those that
+ * are there into batch, at most count: how many, at least 1. Or a negative code, -ETIMEDOUT among
+ * them; with .peer -ECONNREFUSED when that one has no such port (unless .errors says it). */
+PIER_API int pier_udp_recv(struct pier_udp *u, struct pier_datagram *batch, int count,
+                           int64_t deadline_ns);
+
+/* Sends all of batch, waiting up to 30 s for room in the socket's buffer, and sets each .error.
+ * Those that cannot be sent keep nobody from being sent. Returns how many were; when none was, the
+ * first one's code, in words. What does not follow its predecessor to the same peer in the same
+ * length costs a message; with .segmentation those that do are one. */
+PIER_API int pier_udp_send(struct pier_udp *u, struct pier_datagram *batch, int count);
+
+/* Joins and leaves a group ("239.1.2.3", "ff02::1"), on an interface (NULL: the one that the system
+ * chooses; IPv6: none is best), for what comes from one source only (NULL: from all; RFC 4607).
+ * 0 or a negative code. */
+PIER_API int pier_udp_join(struct pier_udp *u, const char *group, const char *interface,
+                           const char *source);
+PIER_API int pier_udp_leave(struct pier_udp *u, const char *group, const char *interface,
+                            const char *source);
+
+/* The address that it is bound to, with the real port. 0 or a negative code. */
+PIER_API int pier_udp_local(struct pier_udp *u, struct pier_addr *addr);
+
+/* The descriptor, for getsockopt(2) and its like; stays the socket's. */
+PIER_API int pier_udp_fd(const struct pier_udp *u);
+
 /* ---- servers ---- */
 
 /* Called with each connection, in a task, thread or process of its own. Returns 0, or a negative
@@ -189,26 +345,33 @@ PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
  * -ETIMEDOUT and -ECANCELED, only when debug records are on). The server closes c afterwards. */
 typedef int (*pier_handler)(struct pier_conn *c, void *arg);
 
+/* In the last two a handler that crashes costs its process only, which is logged with its signal,
+ * and what handlers change in memory others do not see. They need the thread alone: a run beside
+ * other threads, or on a thread with a loop (inside a task), is -EBUSY. Inside a simulation all are
+ * PIER_TASKS. */
 enum pier_model {
     PIER_TASKS,     /* a loop per worker, a task per connection */
     PIER_THREADS,   /* a thread per connection */
-    PIER_PROCESSES, /* a process per connection; not yet */
-    PIER_PREFORK,   /* supervised worker processes, each running tasks; not yet */
+    PIER_PROCESSES, /* a process per connection, on its thread's own stack */
+    PIER_PREFORK,   /* worker processes, each a loop with a task per connection, started again, less
+                       and less often, when they die */
 };
 
 /* Zero is the default everywhere. */
 struct pier_serve_opts {
     enum pier_model model;
-    int workers;   /* loops (tasks); default: pier_cpu_count(); always 1 inside a task, that task's,
-                      and with PIER_THREADS */
-    int max_conns; /* connections at once, over all workers; beyond it they wait in the backlog;
-                      default 10,000 */
+    int workers;   /* loops (tasks), or processes (prefork); default: pier_cpu_count(); always 1
+                      inside a task, that task's, and with PIER_THREADS and PIER_PROCESSES */
+    int max_conns; /* connections at once, over all workers and processes; beyond it they wait in
+                      the backlog; default 10,000 */
     int backlog;   /* of listen(2); default 4,096 (the system may cap it) */
     int read_timeout_ms;  /* as in pier_set_timeouts(), for each connection; default 300,000 */
     int write_timeout_ms; /* default 30,000 */
-    int grace_ms; /* how long handlers may go on after a stop; default 10,000; PIER_NO_TIMEOUT: as
-                     long as they take */
-    bool no_signals; /* leave SIGINT and SIGTERM alone */
+    int silence_ms; /* udp://: a peer that has sent nothing for so long has left; default 60,000 */
+    int grace_ms;   /* how long handlers may go on after a stop; default 10,000; PIER_NO_TIMEOUT: as
+                       long as they take */
+    bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
+                        SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
 };
 
@@ -251,17 +414,25 @@ PIER_API const char *pier_server_url(const struct pier_server *s, int index);
 /* Serves until SIGINT, SIGTERM (on the main thread, without .no_signals), pier_server_stop_remote()
  * or cancellation; then stops: what waits in the backlog is accepted, the listeners close, reads
  * of accepted connections that would wait return 0, handlers get the grace (none after a
- * cancellation), the rest is cancelled. Returns 0 after a stop, the cancellation's code, or the
- * failure of an earlier add or listen. Tells NOTIFY_SOCKET READY=1 and STOPPING=1. A server runs
- * once. Waits. */
+ * cancellation), the rest is cancelled, and processes that have not ended two seconds later are
+ * killed. Returns 0 after a stop, the cancellation's code, or the failure of an earlier add or
+ * listen; where the model forks, -EBUSY when it cannot, and it returns in the calling process only.
+ * Processes end with the one that runs the server, however it ends. Tells NOTIFY_SOCKET READY=1,
+ * once all workers accept, and STOPPING=1. A server runs once. Waits. */
 PIER_API int pier_server_run(struct pier_server *s);
 
 /* Stops a running server, or makes a run that is still to come return at once. From any thread or
- * signal handler, as long as the server is not freed; never waits. */
+ * signal handler, and from handlers in processes of the server, as long as it is not freed; never
+ * waits. */
 PIER_API void pier_server_stop_remote(struct pier_server *s);
 
-/* Connections being served at this moment, over all workers; from any thread. */
+/* Connections being served at this moment, over all workers and processes; from any of them, and
+ * from any thread. */
 PIER_API int pier_server_conns(const struct pier_server *s);
+
+/* Datagrams that udp:// endpoints have dropped so far, the newest ones of full queues and those of
+ * peers for whom there was no place; from any thread. */
+PIER_API int64_t pier_server_dropped(const struct pier_server *s);
 
 #ifdef __cplusplus
 }

@@ -3,11 +3,12 @@
  * pier/sim.h - an unchanged program in a simulated network, which misbehaves on purpose and repeats
  * itself exactly.
  *
- * A simulation runs on the calling thread, in virtual time: hosts with addresses and names, TCP and
- * Unix sockets between them, latency, lost segments, partitions, crashes and failing calls, all
- * drawn from one seed. Everything that waits through Pier (connections, servers, sleeps, names,
- * offloaded work, locks, files) works as it does outside; a wait of two hours passes in no time.
- * The same binary with the same seed does the same, event for event.
+ * A simulation runs on the calling thread, in virtual time: hosts with addresses and names, TCP,
+ * UDP and Unix sockets between them, latency, lost segments, lost, repeated and overtaken
+ * datagrams, partitions, crashes and failing calls, all drawn from one seed. Everything that waits
+ * through Pier (connections, servers, sleeps, names, offloaded work, locks, files) works as it does
+ * outside; a wait of two hours passes in no time. The same binary with the same seed does the same,
+ * event for event.
  *
  * Each host has files of its own, none at first; folders need not be made, and there are no links.
  *
@@ -38,8 +39,16 @@ struct pier_sim_link {
     int64_t latency_ns; /* one way, at least; default 200 us */
     int64_t jitter_ns;  /* added at random: mostly up to this, seldom many times as much; default
                            1 ms */
-    int64_t bandwidth;  /* bytes a second; default unlimited */
-    int loss_ppm; /* segments lost per million, repeated after 200 ms, 400 ms …; default 0 */
+    int64_t bandwidth; /* bytes a second, of each connection, and of all datagrams together; default
+                          unlimited */
+    int loss_ppm; /* segments lost per million, repeated after 200 ms, 400 ms …; default 0; of a
+                     datagram each fragment, and nothing is repeated */
+    /* Datagrams only, which keep their order otherwise. */
+    int duplicate_ppm; /* that arrive twice, per million; default 0 */
+    int reorder_ppm;   /* that are held back, mostly for up to 20 ms, seldom many times as long,
+                          while others pass; default 0 */
+    int mtu;           /* bytes that a packet may have: longer datagrams go in fragments, or, if
+                          their sender has forbidden that, not at all; default 1,500 */
 };
 
 /* How many calls in a million fail, each in its way; default 0. */
@@ -67,6 +76,10 @@ enum pier_sim_fault {
     PIER_SIM_RESOLVE,
     PIER_SIM_DISK_FULL,
     PIER_SIM_DISK_ERROR,
+    /* What the link's rates say: of the datagrams that the host sends to another. */
+    PIER_SIM_LOSE,
+    PIER_SIM_DUPLICATE,
+    PIER_SIM_REORDER,
 };
 
 enum { PIER_SIM_NUMBERED = 64 };
@@ -162,7 +175,7 @@ PIER_API int pier_sim_files(struct pier_sim_host *host);
 /* Moves the running task, and tasks it spawns from now on, to the host (NULL: back to "main"). */
 PIER_API void pier_sim_enter(struct pier_sim_host *host);
 
-/* The next count calls of that kind on the host fail. */
+/* The next count calls of that kind on the host fail: the next datagrams are lost, and so on. */
 PIER_API void pier_sim_fail_next(struct pier_sim_host *host, enum pier_sim_fault kind, int count);
 
 /* ---- links ---- */

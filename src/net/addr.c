@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * net/addr.c - addresses of URLs: literals are read here, names by getaddrinfo(3) on an offload
- * thread.
+ * net/addr.c - addresses of URLs: their order, and their texts. Names are resolve.c's.
  */
 #define _GNU_SOURCE
 #include "net/addr.h"
 
 #include "base/assert.h"
-#include "task/offload.h"
+#include "net/resolve.h"
+
+#include <pier/net.h>
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- text ---- */
@@ -121,49 +120,7 @@ static int from_path(struct pi_addr *out, const struct pi_url *url)
     return 1;
 }
 
-static bool is_localhost(const char *host)
-{
-    size_t len = strlen(host);
-    if (len > 0 && host[len - 1] == '.')
-        len--;
-    return (len == 9 && strncasecmp(host, "localhost", len) == 0) ||
-           (len > 10 && strncasecmp(host + len - 10, ".localhost", 10) == 0);
-}
-
-/* ---- looking up ---- */
-
-static int look_up(void *arg)
-{
-    struct pi_resolve *r = arg;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = r->flags }, *found = NULL;
-    r->gai = getaddrinfo(r->host, NULL, &hints, &found);
-    r->error = errno;
-    for (struct addrinfo *a = found; r->gai == 0 && a && r->count < PI_RESOLVE_MAX; a = a->ai_next)
-        if (a->ai_addrlen <= sizeof r->addrs[0])
-            memcpy(&r->addrs[r->count++], a->ai_addr, a->ai_addrlen);
-    if (found)
-        freeaddrinfo(found);
-    return 0;
-}
-
-static void free_lookup(void *arg)
-{
-    pi_free(arg);
-}
-
-static int lookup_failed(const struct pi_resolve *r, const char *what)
-{
-    if (r->gai == EAI_NONAME || r->gai == EAI_NODATA)
-        return pi_fail(PIER_ERESOLVE, "%s", what);
-    if (r->gai == EAI_MEMORY)
-        return pi_fail(-ENOMEM, "%s", what);
-    if (r->gai == EAI_SYSTEM && r->error > 0)
-        return pi_fail(-r->error, "%s", what);
-    char words[64];
-    snprintf(words, sizeof words, "%s", gai_strerror(r->gai));
-    words[0] = (char)tolower((unsigned char)words[0]);
-    return pi_fail_text(PIER_ERESOLVE, "%s: %s", what, words);
-}
+/* ---- names ---- */
 
 static void copy_addr(struct pi_addr *out, const struct sockaddr *in, int port)
 {
@@ -194,25 +151,14 @@ static void alternate_families(struct pi_addr *out, const struct pi_resolve *r, 
 static int by_name(struct pi_addr *out, const struct pi_url *url, bool passive, int64_t deadline_ns,
                    const char *what)
 {
-    struct pi_resolve *r = pi_zalloc(sizeof *r);
+    int flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
+    struct pi_resolve *r = pi_resolve_host(url->host, AF_UNSPEC, flags, deadline_ns, what);
     if (!r)
-        return pi_fail(-ENOMEM, "%s", what);
-    snprintf(r->host, sizeof r->host, "%s", url->host);
-    r->flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
-    int rc = url->is_literal
-                 ? look_up(r)
-                 : pi_offload_abandon(IO_RESOLVE, r, look_up, r, free_lookup, deadline_ns);
-    if (rc < 0)
-        return pi_fail(rc, "%s", what);
-    rc = r->count;
-    if (r->gai)
-        rc = lookup_failed(r, what);
-    else if (rc == 0)
-        rc = pi_fail(PIER_ERESOLVE, "%s", what);
-    else
-        alternate_families(out, r, url->port);
+        return pier_error_code();
+    int count = r->count;
+    alternate_families(out, r, url->port);
     pi_free(r);
-    return rc;
+    return count;
 }
 
 int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
@@ -220,10 +166,74 @@ int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, 
 {
     if (url->scheme == PI_UNIX)
         return from_path(out, url);
-    bool everywhere = url->host[0] == '\0' && passive;
-    if (!everywhere && url->host[0] != '\0' && !is_localhost(url->host))
+    if (url->host[0] != '\0')
         return by_name(out, url, passive, deadline_ns, what);
-    set_in6(&out[0], everywhere ? in6addr_any : in6addr_loopback, url->port);
-    set_in(&out[1], everywhere ? INADDR_ANY : INADDR_LOOPBACK, url->port);
+    set_in6(&out[0], passive ? in6addr_any : in6addr_loopback, url->port);
+    set_in(&out[1], passive ? INADDR_ANY : INADDR_LOOPBACK, url->port);
     return 2;
+}
+
+/* ---- of datagrams ---- */
+
+bool pi_addr_read_ip(void *out, sa_family_t family, const char *text)
+{
+    return inet_pton(family, text, out) == 1;
+}
+
+static void to_public(struct pier_addr *out, const struct pi_addr *addr)
+{
+    memset(out, 0, sizeof *out);
+    memcpy(out, &addr->any, addr->len <= sizeof *out ? addr->len : sizeof *out);
+}
+
+static struct pi_addr from_public(const struct pier_addr *in)
+{
+    struct pi_addr addr = { .len = sizeof addr.in6 };
+    memcpy(&addr.in6, in, sizeof addr.in6);
+    return addr;
+}
+
+int pier_addr_parse(struct pier_addr *addr, const char *text)
+{
+    struct pi_url url;
+    struct pi_addr found[PI_ADDRS_MAX];
+    char full[PI_URL_TEXT_CAP];
+    memset(addr, 0, sizeof *addr);
+    int len = snprintf(full, sizeof full, "udp://%s", text ? text : "");
+    if (len >= (int)sizeof full)
+        return pi_fail_text(PIER_EURL, "address: longer than every address");
+    int rc = pi_url_parse(&url, full, false);
+    if (rc < 0)
+        return rc;
+    if (!url.is_literal)
+        return pi_fail_text(PIER_EURL,
+                            "address \"%s\": not an IPv4 address or a bracketed IPv6 one", text);
+    rc = pi_addr_resolve(found, &url, false, 0, full);
+    if (rc < 0)
+        return rc;
+    to_public(addr, &found[0]);
+    return 0;
+}
+
+const char *pier_addr_text(const struct pier_addr *addr, char *out, size_t cap)
+{
+    struct pi_addr copy = from_public(addr);
+    if (copy.any.sa_family == AF_UNIX)
+        copy.any.sa_family = AF_UNSPEC; /* no address of ours */
+    return pi_addr_format(out, cap, &copy);
+}
+
+int pier_addr_port(const struct pier_addr *addr)
+{
+    struct pi_addr copy = from_public(addr);
+    return pi_addr_port(&copy);
+}
+
+bool pier_addr_equal(const struct pier_addr *a, const struct pier_addr *b)
+{
+    struct pi_addr one = from_public(a), other = from_public(b);
+    if (one.any.sa_family != AF_INET && one.any.sa_family != AF_INET6)
+        return one.any.sa_family == other.any.sa_family;
+    return pi_addr_equal(&one, &other) &&
+           (one.any.sa_family == AF_INET || one.in6.sin6_scope_id == other.in6.sin6_scope_id);
 }

@@ -12,85 +12,30 @@
 
 #include "base/assert.h"
 #include "task/sockets.h"
+#include "work/fork.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
-    GRACE_MS = 1000,  /* between the end of its input and the end of the child */
-    LOOK_AGAIN_MS = 5 /* where its end cannot be waited for: no descriptor for the wake-up */
+    GRACE_MS = 1000 /* between the end of its input and the end of the child */
 };
 
 struct pi_child {
-    pid_t pid;
-    struct io_fd end;       /* the pidfd: readable when the child has ended */
+    struct pi_process process;
     struct pi_task *waiter; /* in pier_exec_wait() */
-    bool reaped;
-    int status; /* of waitpid(2), once reaped */
-    int error;  /* why there is no status: somebody else reaped it */
 };
 
 /* ---- the end of a child ---- */
 
-/* Whether the child has ended; then it is reaped. Never waits. */
-static bool reap(struct pi_child *child)
-{
-    if (child->reaped)
-        return true;
-    pid_t pid;
-    do
-        pid = waitpid(child->pid, &child->status, WNOHANG);
-    while (pid < 0 && errno == EINTR);
-    if (pid == 0)
-        return false;
-    if (pid < 0)
-        child->error = -errno; /* SIGCHLD is ignored, or a foreign waitpid(-1) */
-    child->reaped = true;
-    return true;
-}
-
-static int await_end(struct pi_child *child, int64_t deadline_ns)
-{
-    struct io_op op = {
-        .code = IO_POLL, .fd = &child->end, .len = POLLIN, .deadline_ns = deadline_ns
-    };
-    ssize_t ready = io_run(&op);
-    return ready < 0 ? (int)ready : 0;
-}
-
-/* Whether the child ends before the innermost scope's deadline, cancelled or not from outside. */
-static bool ends_in_time(struct pi_child *child)
-{
-    while (!reap(child)) {
-        if (pier_cancelled() < 0)
-            return false;
-        int rc = await_end(child, 0);
-        if (rc < 0 && rc != -ETIMEDOUT && rc != -ECANCELED)
-            pier_sleep(LOOK_AGAIN_MS * PIER_MILLISECOND); /* cancelled: the next turn sees it */
-    }
-    return true;
-}
-
-static bool ends_within(struct pi_child *child, int64_t deadline_ns)
-{
-    struct pier_scope window;
-    pier_shield(&window, deadline_ns);
-    bool ended = ends_in_time(child);
-    int rc = pier_scope_join(&window);
-    PIER_ASSERT(rc == 0); /* nobody was spawned in it */
-    return ended;
-}
-
 /* The group outlives its leader until that is reaped, so the number is still the child's. */
 static void kill_group(const struct pi_child *child)
 {
-    if (kill(-child->pid, SIGKILL) < 0)
-        kill(child->pid, SIGKILL); /* it has made itself another group */
+    pid_t pid = child->process.pid;
+    if (kill(-pid, SIGKILL) < 0)
+        kill(pid, SIGKILL); /* it has made itself another group */
 }
 
 static void end_waiter(struct pi_child *child)
@@ -106,12 +51,12 @@ void pi_child_close(struct pier_conn *c)
     struct pi_child *child = c->child;
     io_close(&c->io);
     end_waiter(child);
-    if (!ends_within(child, pier_after(GRACE_MS * PIER_MILLISECOND))) {
+    if (!pi_process_ends_by(&child->process, pier_after(GRACE_MS * PIER_MILLISECOND))) {
         kill_group(child);
-        bool ended = ends_within(child, INT64_MAX); /* nothing survives SIGKILL */
+        bool ended = pi_process_ends_by(&child->process, INT64_MAX); /* nothing survives SIGKILL */
         PIER_ASSERT(ended);
     }
-    close(child->end.fd);
+    pi_process_close(&child->process);
     c->child = NULL;
     pi_free(child);
 }
@@ -121,7 +66,7 @@ static int wait_once(struct pi_child *child, int64_t deadline_ns)
     if (child->waiter)
         return -EBUSY;
     child->waiter = pi_task_self();
-    int rc = await_end(child, deadline_ns < 0 ? 1 : deadline_ns);
+    int rc = pi_process_await(&child->process, deadline_ns < 0 ? 1 : deadline_ns);
     child->waiter = NULL;
     return rc;
 }
@@ -133,15 +78,16 @@ int pier_exec_wait(struct pier_conn *c, int *status, int64_t deadline_ns)
     struct pi_child *child = c->child;
     if (!child)
         return pi_fail(-EINVAL, "wait for a command");
-    while (!reap(child)) {
+    const struct pi_process *process = &child->process;
+    while (!pi_process_reap(&child->process)) {
         int rc = wait_once(child, deadline_ns);
         if (rc < 0)
-            return pi_fail(rc, "wait for command %d", (int)child->pid);
+            return pi_fail(rc, "wait for command %d", (int)process->pid);
     }
-    if (child->error)
-        return pi_fail(child->error, "wait for command %d", (int)child->pid);
+    if (process->error)
+        return pi_fail(process->error, "wait for command %d", (int)process->pid);
     if (status)
-        *status = child->status;
+        *status = process->status;
     return 0;
 }
 
@@ -197,27 +143,18 @@ static int spawn_shell(pid_t *pid, const char *command, int fd)
     return -rc;
 }
 
-/* A child that nothing is known of but its number: ends it and takes it off the list. */
-static void abandon(struct pi_child *child)
-{
-    kill_group(child);
-    while (waitpid(child->pid, &child->status, 0) < 0 && errno == EINTR)
-        ;
-}
-
 static int start(struct pi_child *child, const char *command, int fd)
 {
-    int rc = spawn_shell(&child->pid, command, fd);
+    pid_t pid;
+    int rc = spawn_shell(&pid, command, fd);
     if (rc < 0)
         return rc;
-    int pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
-    if (pidfd < 0) {
-        rc = -errno;
-        abandon(child);
-        return rc;
-    }
-    io_fd_init(&child->end, pidfd);
-    return 0;
+    rc = pi_process_adopt(&child->process, pid);
+    if (rc == 0)
+        return 0;
+    kill_group(child);
+    pi_process_abandon(&child->process);
+    return rc;
 }
 
 static struct pier_conn *open_child(const char *command, int fds[2])

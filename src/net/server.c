@@ -33,11 +33,13 @@ void pier_server_free(struct pier_server *s)
         return;
     PIER_ASSERT(!s->is_running);
     pi_server_close_listeners(s);
+    pi_shared_close(s);
     for (int i = 0; i < s->endpoint_count; i++)
         pi_free(s->endpoints[i].text);
     pi_free(s->endpoints);
     pi_free(s->listeners);
     pi_free(s->workers);
+    pi_free(s->ended);
     pi_err_fini(&s->err);
     pthread_mutex_destroy(&s->lock);
     pi_free(s);
@@ -70,7 +72,7 @@ int pier_server_add(struct pier_server *s, const char *text, pier_handler handle
     if (s->is_listening)
         return remember(s, pi_fail(-EISCONN, "listen %s", text));
     int rc = pi_url_parse(&url, text, false);
-    if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX)
+    if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX && url.scheme != PI_UDP)
         rc = pi_fail_text(PIER_EURL, "listen %s: this scheme is not supported yet", text);
     if (rc == 0)
         rc = pi_server_add_endpoint(s, text, &url, handler, arg, -1);
@@ -127,8 +129,8 @@ int pier_server_listen(struct pier_server *s)
         s->opts.model = PIER_TASKS; /* whose handlers cannot tell the difference */
     if (s->endpoint_count == 0)
         return remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
-    if (s->opts.model != PIER_TASKS && s->opts.model != PIER_THREADS)
-        return remember(s, pi_fail_text(-EOPNOTSUPP, "listen: this model is not supported yet"));
+    if (s->opts.model < PIER_TASKS || s->opts.model > PIER_PREFORK)
+        return remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
     int rc = pi_server_open(s);
     s->is_listening = rc == 0;
     return remember(s, rc);
@@ -146,13 +148,19 @@ const char *pier_server_url(const struct pier_server *s, int index)
 
 int pier_server_conns(const struct pier_server *s)
 {
-    return s ? atomic_load(&s->conns) : 0;
+    return s ? pi_conns(s) : 0;
+}
+
+int64_t pier_server_dropped(const struct pier_server *s)
+{
+    return s ? atomic_load(&s->dropped) : 0;
 }
 
 /* ---- stopping ---- */
 
 /* Each worker is told directly: one that is busy keeps nobody else from stopping. No lock, for
- * signal handlers; a worker that ends waits until nobody is inside. */
+ * signal handlers; a worker that ends waits until nobody is inside. The process that runs the
+ * server, be it another one, hears its bell. */
 void pier_server_stop_remote(struct pier_server *s)
 {
     if (!s)
@@ -162,6 +170,10 @@ void pier_server_stop_remote(struct pier_server *s)
     int count = atomic_load(&s->reachable);
     for (int i = 0; i < count; i++)
         pi_worker_nudge(&s->workers[i]);
+    if (s->shared) {
+        atomic_store(&s->shared->stop, true);
+        pi_bell_ring(s->shared->boss_fd);
+    }
     atomic_fetch_sub(&s->stoppers, 1);
 }
 
@@ -255,13 +267,41 @@ static void join_workers(struct pier_server *s)
             pthread_join(s->workers[i].id, NULL);
 }
 
-/* Inside a task, or under another scope's loop, there is this one loop; threads need one to accept.
- */
+static bool has_processes(const struct pier_server *s)
+{
+    return s->opts.model == PIER_PROCESSES || s->opts.model == PIER_PREFORK;
+}
+
+static int wanted_workers(const struct pier_server *s)
+{
+    return s->opts.workers > 0 ? s->opts.workers : pier_cpu_count();
+}
+
+/* Inside a task, or under another scope's loop, there is this one loop; threads need one to accept,
+ * and so do processes; a worker of PIER_PREFORK is alone in its own. */
 static int worker_count(const struct pier_server *s, const struct pi_task *self)
 {
-    if (self->thread->loop || s->opts.model == PIER_THREADS)
-        return 1;
-    return s->opts.workers > 0 ? s->opts.workers : pier_cpu_count();
+    bool is_one = self->thread->loop || s->opts.model != PIER_TASKS;
+    return is_one ? 1 : wanted_workers(s);
+}
+
+/* A failure to fork is better found now than at the first connection. */
+static int prepare_processes(struct pier_server *s)
+{
+    if (pi_task_self()->thread->loop)
+        return pi_fail_text(-EBUSY, "serve: tasks run on this thread, and a server with processes "
+                                    "needs it alone");
+    int rc = pi_fork_prepare();
+    if (rc < 0)
+        return rc;
+    pi_fork_over();
+    bool is_prefork = s->opts.model == PIER_PREFORK;
+    rc = pi_shared_open(s, is_prefork ? wanted_workers(s) : 1);
+    if (rc == 0 && !is_prefork) {
+        s->workers[0].slot = &s->shared->slots[0];
+        s->workers[0].bell_fd = s->shared->boss_fd;
+    }
+    return rc;
 }
 
 static int prepare(struct pier_server *s)
@@ -274,6 +314,12 @@ static int prepare(struct pier_server *s)
     s->worker_count = count;
     for (int i = 0; i < count; i++)
         s->workers[i].server = s;
+    int rc = has_processes(s) ? prepare_processes(s) : 0;
+    if (rc < 0) {
+        pi_free(s->workers);
+        s->workers = NULL;
+        return rc;
+    }
     atomic_store(&s->open_workers, count);
     s->is_running = true;
     atomic_store(&s->reachable, count);
@@ -285,6 +331,26 @@ static void finish(struct pier_server *s)
     pi_server_close_listeners(s);
     s->is_running = false;
     s->has_run = true;
+}
+
+static int run_workers(struct pier_server *s)
+{
+    bool is_watched = s->opts.model != PIER_PROCESSES &&
+                      !io_is_simulated(); /* whose time is its own */
+    bool blocks = s->opts.model == PIER_THREADS;
+    if (blocks)
+        io_blocking_open();
+    if (is_watched)
+        pi_watchdog_start();
+    start_workers(s);
+    pi_notify("READY=1");
+    int rc = pi_worker_run(&s->workers[0]);
+    join_workers(s);
+    if (is_watched)
+        pi_watchdog_stop();
+    if (blocks)
+        io_blocking_close();
+    return rc;
 }
 
 int pier_server_run(struct pier_server *s)
@@ -303,15 +369,7 @@ int pier_server_run(struct pier_server *s)
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, &before);
     bool has_signals = take_signals(s);
-    bool is_watched = !io_is_simulated(); /* its time is not the tasks' */
-    if (is_watched)
-        pi_watchdog_start();
-    start_workers(s);
-    pi_notify("READY=1");
-    rc = pi_worker_run(&s->workers[0]);
-    join_workers(s);
-    if (is_watched)
-        pi_watchdog_stop();
+    rc = s->opts.model == PIER_PREFORK ? pi_prefork_run(s) : run_workers(s);
     if (has_signals)
         give_signals_back();
     finish(s);
@@ -335,7 +393,9 @@ int pier_serve(const char *url, pier_handler handler, void *arg, const struct pi
         log_listening(s);
         rc = pier_server_run(s);
     }
-    if (rc < 0)
+    if (rc == 0)
+        pier_log(PIER_LOG_INFO, "stopped", pier_str("url", url));
+    else
         pier_log(PIER_LOG_ERROR, pier_error(), pier_str("url", url));
     int code = rc < 0 ? pier_exit_code() : 0;
     pier_server_free(s);

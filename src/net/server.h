@@ -4,13 +4,15 @@
  * workers (one a loop).
  *
  * Every worker has the same listening sockets in its own loop and accepts for itself; one that has
- * more than its share of connections hands a new one to the worker that has the fewest. server.c is
- * the object and its run, worker.c the accepting and serving, listen.c the sockets.
+ * more than its share of connections hands a new one to the worker that has the fewest, or, where
+ * that is another process, leaves the next ones to it. server.c is the object and its run, worker.c
+ * the accepting and serving, listen.c the sockets, places.c what workers know of each other.
  */
 #ifndef PI_NET_SERVER_H
 #define PI_NET_SERVER_H
 
 #include "net/conn.h"
+#include "net/forked.h"
 
 #include <pthread.h>
 
@@ -34,6 +36,7 @@ struct pi_listener {
 struct pi_accepted {
     int fd; /* -1: none */
     const struct pi_listener *listener;
+    struct pi_conv *conv; /* of a udp:// endpoint: fd is everybody's; NULL: a stream */
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -51,6 +54,39 @@ struct pi_acceptor {
     struct pi_accepted pending; /* accepted, but there was no room, no memory or no thread for it */
     struct pi_timer retry;
     bool armed, paused;
+    bool is_post; /* of a udp:// endpoint: datagram.c's */
+    bool hurries; /* the others have left something in the backlog */
+    bool yields;  /* out of the loop: it is the turn of other processes */
+    bool is_left; /* pending is the worker's own task to start */
+};
+
+/* An eventfd that other processes and signal handlers ring, in this thread's loop. */
+struct pi_bell {
+    struct io_fd io;
+    struct io_op op;
+    void (*rung)(struct pi_bell *bell);
+    bool is_open;
+};
+
+/* What all processes of a server know of one of its workers. A crash leaves no count behind: what a
+ * process has counted is in its own slot, which the supervisor clears. */
+struct pi_slot {
+    _Alignas(64) _Atomic int load; /* connections of this process; of PIER_PROCESSES: all */
+    _Atomic bool accepts;
+    _Atomic bool yields; /* it leaves what comes to those that have less */
+    int bell_fd;         /* -1: none */
+};
+
+/* In memory that the processes of a server share. */
+struct pi_shared {
+    _Atomic bool stop;      /* asked for by one of them */
+    _Atomic bool abandoned; /* no grace, or no more of it */
+    _Atomic bool drained;   /* a worker has emptied the backlog */
+    _Atomic bool starved;   /* somebody waits for room */
+    _Atomic int64_t said_ns;
+    int boss_fd; /* the bell of the process that runs the server */
+    int slot_count;
+    struct pi_slot slots[];
 };
 
 struct pi_worker {
@@ -59,10 +95,14 @@ struct pi_worker {
     struct pi_task *root;               /* parked while it serves */
     _Atomic(struct pi_thread *) thread; /* NULL: messages cannot reach it */
     struct pi_acceptor *acceptors;
+    struct pi_post *posts; /* the udp:// sockets that it owns */
     struct pier_conn *conns;
     _Atomic int load; /* connections of this worker */
     _Atomic bool nudged;
-    struct pi_msg nudge; /* look again: stop, room for connections, all gone */
+    struct pi_msg nudge;  /* look again: stop, room for connections, all gone */
+    struct pi_slot *slot; /* NULL: the server has one process */
+    int bell_fd;          /* that it listens to; -1: none */
+    struct pi_bell bell;
     bool stopping, has_thread;
     pthread_t id;
     int rc; /* of a worker's thread */
@@ -81,6 +121,15 @@ struct pi_conn_thread {
     bool posted;
 };
 
+/* A connection that is a process of its own. */
+struct pi_conn_process {
+    struct pi_conn_process *prev, *next;
+    struct pi_worker *worker;
+    struct pi_accepted accepted; /* for its name: the descriptor is the child's */
+    struct pi_forked process;
+    int told; /* how often: that the server stops, that it is cancelled, nothing any more */
+};
+
 struct pier_server {
     struct pier_serve_opts opts;
     int first_error; /* of an add or listen; its words are in err */
@@ -92,8 +141,9 @@ struct pier_server {
     bool is_listening, is_running, has_run;
     struct pi_worker *workers;
     int worker_count;
-    _Atomic int conns;  /* being served, all workers */
-    _Atomic int paused; /* acceptors that wait for room */
+    _Atomic int conns;       /* being served, all workers */
+    _Atomic int64_t dropped; /* datagrams */
+    _Atomic int paused;      /* acceptors that wait for room */
     _Atomic bool draining;
     _Atomic bool stop_requested;
     _Atomic bool abandoned;   /* cancelled: no grace */
@@ -104,6 +154,10 @@ struct pier_server {
     pthread_mutex_t lock;     /* workers' thread, threads and their fields */
     struct pi_conn_thread *threads;
     bool threads_cancelled;
+    struct pi_shared *shared; /* NULL: the server has one process */
+    int slot_count;           /* that there is room for in it */
+    struct pi_conn_process *processes;
+    struct pi_conn_process *ended; /* the last one that has, to be freed */
 };
 
 /* listen.c: opens every endpoint, or closes all again. */
@@ -129,6 +183,41 @@ int pi_worker_run(struct pi_worker *w);
 void pi_server_nudge(struct pier_server *s);
 void pi_worker_nudge(struct pi_worker *w);
 
+/* Counts a connection in and starts it: 0; -EBUSY: no room; or another code, and it is the caller's
+ * again. */
+int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a);
+/* One of its connections has ended, however that was. */
+void pi_worker_leave(struct pi_worker *w);
+/* When the grace that begins now ends; 0: never. */
+int64_t pi_grace_end(const struct pier_server *s);
+/* Looks again, on the worker's own thread, as after a nudge. */
+void pi_worker_look(struct pi_worker *w);
+
+/* places.c: makes what the processes of a server share, for so many workers: 0 or a negative code.
+ * It lasts until the server is freed. */
+int pi_shared_open(struct pier_server *s, int slots);
+void pi_shared_close(struct pier_server *s);
+int pi_max_conns(const struct pier_server *s);
+/* Connections being served, over all workers and processes. */
+int pi_conns(const struct pier_server *s);
+/* Counts a connection of w in: 0, or -EBUSY when the server is full. And out again. */
+int pi_place_take(struct pi_worker *w);
+void pi_place_give(struct pi_worker *w);
+/* The server is full, and w waits to be told when it is not; whom a free place is told to. */
+void pi_place_await(struct pi_worker *w);
+void pi_place_tell(struct pi_worker *w);
+/* Whether other processes should take what comes next; then who should is told so. */
+bool pi_must_yield(const struct pi_worker *w);
+void pi_yield_tell(struct pi_worker *w);
+/* Whether a complaint may be logged: one a second, over all processes. */
+bool pi_may_say(struct pier_server *s);
+
+/* Puts fd into the loop, or takes it out. 0 or a negative code. */
+int pi_bell_open(struct pi_bell *bell, int fd, void (*rung)(struct pi_bell *bell));
+void pi_bell_close(struct pi_bell *bell);
+/* From any process that shares it, and from signal handlers. */
+void pi_bell_ring(int fd);
+
 /* Serves one connection, to its end. */
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w);
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s);
@@ -137,5 +226,16 @@ void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier
 int pi_conn_thread_start(struct pi_worker *w, const struct pi_accepted *a);
 void pi_conn_threads_wake(struct pier_server *s);
 void pi_conn_threads_cancel(struct pier_server *s);
+
+/* process_model.c. On the worker's root task; the child does not return from start. */
+int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a);
+/* Tells all children: the server stops (their handlers' reads look up), or, once it is abandoned,
+ * they are cancelled. */
+void pi_conn_processes_tell(struct pier_server *s);
+/* Ends those that are still there. */
+void pi_conn_processes_kill(struct pier_server *s);
+
+/* prefork.c: runs the server by worker processes until it stops. */
+int pi_prefork_run(struct pier_server *s);
 
 #endif

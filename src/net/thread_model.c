@@ -59,7 +59,7 @@ static void leave(struct pi_conn_thread *t)
     pthread_mutex_lock(&s->lock);
     unlink_thread(t);
     atomic_fetch_sub(&w->load, 1);
-    atomic_fetch_sub(&s->conns, 1);
+    pi_place_give(w);
     bool is_awaited = atomic_load(&s->stop_requested) || atomic_load(&s->paused) > 0;
     if (is_awaited)
         pi_worker_nudge(w);
@@ -76,6 +76,7 @@ static void *thread_main(void *arg)
     self->born_ns = pi_clock_ns();
     pi_watch_thread(self->thread, true);
     pi_serve_init(&c, &t->accepted, t->worker->server);
+    c.io.may_block = io_blocking_here();
     pier_scope_open(&t->scope, 0);
     t->thread = self->thread;
     set_conn(t, &c);

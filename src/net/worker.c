@@ -7,42 +7,35 @@
  * connections then wait in the backlog. It goes on when a connection has ended, or after a moment.
  */
 #define _GNU_SOURCE
+#include "net/datagram.h"
 #include "net/server.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <string.h>
 
 enum {
-    RETRY_MS = 100,      /* after an accept that failed for want of something */
-    SAY_EVERY_MS = 1000, /* complaints of one kind */
+    RETRY_MS = 100, /* after an accept that failed for want of something */
+    TURN_MS = 30,   /* for other processes to take what comes */
     BALANCE_SLACK =
         2,            /* connections above the least loaded worker that are not worth a hand-over */
     LINGER_MS = 1000, /* for a peer that was still sending when its handler ended */
     LINGER_BYTES = 1 << 20,
     GRACE_MS = 10 * 1000,
-    MAX_CONNS = 10000,
+    KILL_MS = 2 * 1000, /* for cancelled processes to end by themselves */
 };
-
-static int max_conns(const struct pier_server *s)
-{
-    return s->opts.max_conns > 0 ? s->opts.max_conns : MAX_CONNS;
-}
-
-static bool may_say(struct pier_server *s)
-{
-    int64_t now = pi_clock_ns();
-    int64_t last = atomic_load(&s->said_ns);
-    return (last == 0 || now - last >= SAY_EVERY_MS * PIER_MILLISECOND) &&
-           atomic_compare_exchange_strong(&s->said_ns, &last, now);
-}
 
 /* ---- one connection ---- */
 
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
 {
+    if (a->conv) {
+        pi_conv_attach(c, a, s);
+        return;
+    }
     pi_conn_init(c, a->fd, pi_transport_of(a->listener->addr.any.sa_family), &a->peer.any);
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->is_owned = true;
@@ -56,7 +49,8 @@ static void linger(struct pier_conn *c)
 {
     char waste[4096];
     size_t dropped = 0;
-    if (c->io.fd < 0 || c->at_end || c->read_error || c->write_error || c->bytes_written == 0)
+    if (c->io.fd < 0 || c->at_end || c->read_error || c->write_error || c->bytes_written == 0 ||
+        c->transport->is_datagram)
         return;
     ssize_t n = c->ahead_len > 0 ? 1 : c->transport->read(c, waste, sizeof waste, IO_NOW);
     if (n <= 0 || c->transport->shutdown_write(c) < 0)
@@ -118,11 +112,12 @@ static void unlink_conn(struct pi_worker *w, struct pier_conn *c)
 
 /* A place is free: for acceptors that wait for one, and for a worker that waits for its last
  * connection. */
-static void leave(struct pi_worker *w)
+void pi_worker_leave(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     atomic_fetch_sub(&w->load, 1);
-    atomic_fetch_sub(&s->conns, 1);
+    pi_place_give(w);
+    pi_place_tell(w);
     if (atomic_load(&s->paused) > 0 || atomic_load(&s->stop_requested))
         pi_server_nudge(s);
 }
@@ -136,7 +131,7 @@ static int conn_main(void *arg)
     link_conn(w, &c);
     pi_serve_conn(&c, &start->accepted, w);
     unlink_conn(w, &c);
-    leave(w);
+    pi_worker_leave(w);
     return 0;
 }
 
@@ -159,7 +154,7 @@ static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
         pier_log(PIER_LOG_WARN, "connection dropped", pier_str("endpoint", a->listener->url),
                  pier_str("error", pier_strerror(rc)));
     io_sockets()->close(a->fd);
-    leave(w);
+    pi_worker_leave(w);
 }
 
 static void take_over(struct pi_msg *msg)
@@ -212,6 +207,7 @@ static int hand_over(struct pi_worker *to, const struct pi_accepted *a)
 /* ---- accepting ---- */
 
 static void arm(struct pi_acceptor *ac);
+static void go_on(struct pi_acceptor *ac);
 
 static void pause_accept(struct pi_acceptor *ac, bool for_a_while)
 {
@@ -222,11 +218,13 @@ static void pause_accept(struct pi_acceptor *ac, bool for_a_while)
     if (for_a_while)
         pi_timer_arm(&ac->worker->thread->loop->timers, &ac->retry,
                      pier_after(RETRY_MS * PIER_MILLISECOND));
+    else
+        pi_place_await(ac->worker);
 }
 
 static int start_on_some_loop(struct pi_worker *w, const struct pi_accepted *a)
 {
-    struct pi_worker *to = w->stopping ? w : least_loaded(w);
+    struct pi_worker *to = w->stopping || a->conv ? w : least_loaded(w);
     if (to != w && hand_over(to, a) == 0)
         return 0;
     atomic_fetch_add(&w->load, 1);
@@ -236,31 +234,44 @@ static int start_on_some_loop(struct pi_worker *w, const struct pi_accepted *a)
     return rc;
 }
 
-/* Counts it in and starts it: 0; -EBUSY: no room; or another code. It is the caller's again then.
- */
-static int start_conn(struct pi_worker *w, const struct pi_accepted *a)
+int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a)
 {
-    struct pier_server *s = w->server;
-    if (atomic_fetch_add(&s->conns, 1) >= max_conns(s)) {
-        atomic_fetch_sub(&s->conns, 1);
-        return -EBUSY;
-    }
-    int rc = s->opts.model == PIER_THREADS ? pi_conn_thread_start(w, a) : start_on_some_loop(w, a);
+    int rc = pi_place_take(w);
     if (rc < 0)
-        atomic_fetch_sub(&s->conns, 1);
+        return rc;
+    if (w->server->opts.model == PIER_THREADS)
+        rc = pi_conn_thread_start(w, a);
+    else if (w->server->opts.model == PIER_PROCESSES)
+        rc = pi_conn_process_start(w, a);
+    else
+        rc = start_on_some_loop(w, a);
+    if (rc < 0)
+        pi_place_give(w);
     return rc;
 }
 
 static void say_why(struct pier_server *s, const struct pi_listener *l, int rc)
 {
-    if (!may_say(s))
+    if (!pi_may_say(s))
         return;
     if (rc == -EBUSY)
         pier_log(PIER_LOG_WARN, "connection limit reached, new ones wait",
-                 pier_str("endpoint", l->url), pier_int("max_conns", max_conns(s)));
+                 pier_str("endpoint", l->url), pier_int("max_conns", pi_max_conns(s)));
     else
         pier_log(PIER_LOG_WARN, "accept failed, trying again", pier_str("endpoint", l->url),
                  pier_str("error", pier_strerror(rc)));
+}
+
+/* Whether pending must be left to the worker's own task: a process begins on the thread's own
+ * stack, not on the poller's. */
+static bool leave_to_root(struct pi_acceptor *ac)
+{
+    struct pi_worker *w = ac->worker;
+    if (w->server->opts.model != PIER_PROCESSES || pi_task_self() == w->root)
+        return false;
+    ac->is_left = true;
+    pi_ready(w->root, 0);
+    return true;
 }
 
 /* Starts the pending connection; whether the acceptor may go on. */
@@ -269,7 +280,9 @@ static bool settle_pending(struct pi_acceptor *ac)
     struct pi_accepted *a = &ac->pending;
     if (a->fd < 0)
         return true;
-    int rc = start_conn(ac->worker, a);
+    if (leave_to_root(ac))
+        return false;
+    int rc = pi_serve_start(ac->worker, a);
     if (rc == 0) {
         a->fd = -1;
         return true;
@@ -277,7 +290,7 @@ static bool settle_pending(struct pi_acceptor *ac)
     say_why(ac->worker->server, ac->listener, rc);
     pause_accept(ac, rc != -EBUSY);
     /* The last connection may have ended between the count and the pause. */
-    if (rc == -EBUSY && atomic_load(&ac->worker->server->conns) < max_conns(ac->worker->server))
+    if (rc == -EBUSY && pi_conns(ac->worker->server) < pi_max_conns(ac->worker->server))
         pi_server_nudge(ac->worker->server);
     return false;
 }
@@ -328,7 +341,7 @@ static void accepted(struct io_op *op)
     struct pi_acceptor *ac = PI_CONTAINER_OF(op, struct pi_acceptor, op);
     ac->armed = false;
     if (take(ac, op->result))
-        arm(ac);
+        go_on(ac);
 }
 
 static void prepare(struct pi_acceptor *ac)
@@ -339,6 +352,56 @@ static void prepare(struct pi_acceptor *ac)
                              .buf = &ac->addr.any,
                              .addr_len = sizeof ac->addr.un,
                              .done = accepted };
+}
+
+/* Out of the queue of those whom the kernel wakes, for a moment. */
+static void yield(struct pi_acceptor *ac)
+{
+    struct pi_worker *w = ac->worker;
+    io_detach(&ac->io);
+    ac->io.may_read = false; /* it will be told again */
+    ac->yields = true;
+    atomic_store(&w->slot->yields, true);
+    pi_timer_arm(&w->thread->loop->timers, &ac->retry, pier_after(TURN_MS * PIER_MILLISECOND));
+    pi_yield_tell(w);
+}
+
+static bool has_backlog(struct pi_acceptor *ac)
+{
+    struct io_op op = { .code = IO_POLL, .fd = &ac->io, .len = POLLIN };
+    return io_try(&op) > 0;
+}
+
+/* Accepts the next one, unless it is the others' turn. */
+static void go_on(struct pi_acceptor *ac)
+{
+    bool must_yield = pi_must_yield(ac->worker);
+    ac->hurries = must_yield && ac->hurries && has_backlog(ac);
+    if (must_yield && !ac->hurries)
+        yield(ac);
+    else
+        arm(ac);
+}
+
+static void end_yield(struct pi_acceptor *ac)
+{
+    struct pi_worker *w = ac->worker;
+    bool any = false;
+    ac->yields = false;
+    pi_timer_disarm(&w->thread->loop->timers, &ac->retry);
+    for (int i = 0; i < w->server->listener_count; i++)
+        any |= w->acceptors[i].yields;
+    atomic_store(&w->slot->yields, any);
+    if (!w->stopping)
+        arm(ac);
+}
+
+/* What the others have not taken they cannot: their handlers hold their loops, or they lack
+ * something. */
+static void turn_is_over(struct pi_acceptor *ac)
+{
+    ac->hurries = has_backlog(ac);
+    end_yield(ac);
 }
 
 static void arm(struct pi_acceptor *ac)
@@ -354,6 +417,8 @@ static void arm(struct pi_acceptor *ac)
 
 static void resume(struct pi_acceptor *ac)
 {
+    if (ac->yields && !pi_must_yield(ac->worker))
+        end_yield(ac);
     if (!ac->paused)
         return;
     ac->paused = false;
@@ -361,23 +426,57 @@ static void resume(struct pi_acceptor *ac)
     if (!settle_pending(ac))
         return;
     if (!ac->worker->stopping && !ac->armed)
-        arm(ac);
+        go_on(ac);
 }
 
 static void retry(struct pi_timer *timer)
 {
-    resume(PI_CONTAINER_OF(timer, struct pi_acceptor, retry));
+    struct pi_acceptor *ac = PI_CONTAINER_OF(timer, struct pi_acceptor, retry);
+    if (ac->yields)
+        turn_is_over(ac);
+    else
+        resume(ac);
+}
+
+/* Starts what was left to the worker's own task. */
+static void settle_left(struct pi_worker *w)
+{
+    for (int i = 0; i < w->server->listener_count; i++) {
+        struct pi_acceptor *ac = &w->acceptors[i];
+        if (!ac->is_left)
+            continue;
+        ac->is_left = false;
+        if (settle_pending(ac))
+            arm(ac);
+    }
 }
 
 /* ---- stopping ---- */
+
+void pi_worker_look(struct pi_worker *w)
+{
+    for (int i = 0; i < w->server->listener_count && !w->stopping; i++)
+        resume(&w->acceptors[i]);
+    pi_ready(w->root, 0);
+}
 
 static void run_nudge(struct pi_msg *msg)
 {
     struct pi_worker *w = PI_CONTAINER_OF(msg, struct pi_worker, nudge);
     atomic_store(&w->nudged, false);
-    for (int i = 0; i < w->server->listener_count && !w->stopping; i++)
-        resume(&w->acceptors[i]);
-    pi_ready(w->root, 0);
+    pi_worker_look(w);
+}
+
+/* Another process has something to say. */
+static void heed_bell(struct pi_bell *bell)
+{
+    struct pi_worker *w = PI_CONTAINER_OF(bell, struct pi_worker, bell);
+    struct pier_server *s = w->server;
+    if (atomic_load(&s->shared->abandoned))
+        atomic_store(&s->abandoned, true);
+    if (atomic_load(&s->shared->stop))
+        atomic_store(&s->stop_requested, true);
+    pi_worker_look(w);
 }
 
 /* The caller keeps the worker from ending: by the lock, or by being counted among the stoppers. */
@@ -422,6 +521,8 @@ static void begin_drain(struct pi_worker *w)
         io_interrupt_read(&c->io);
     if (s->opts.model == PIER_THREADS)
         pi_conn_threads_wake(s);
+    else if (s->opts.model == PIER_PROCESSES)
+        pi_conn_processes_tell(s);
 }
 
 /* As await_nudge(), and looks again after a moment: what is missing may come back without one. */
@@ -449,12 +550,12 @@ static bool accept_one(struct pi_acceptor *ac, bool *lacks)
 static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
 {
     struct pi_worker *w = ac->worker;
-    bool more = true;
+    bool more = !ac->is_post;
     while (more || ac->pending.fd >= 0) {
         bool lacks = false;
         if (ac->pending.fd < 0)
             more = accept_one(ac, &lacks);
-        if (ac->pending.fd >= 0 && start_conn(w, &ac->pending) == 0)
+        if (ac->pending.fd >= 0 && pi_serve_start(w, &ac->pending) == 0)
             ac->pending.fd = -1;
         else
             lacks |= ac->pending.fd >= 0;
@@ -476,7 +577,7 @@ static void close_acceptor(struct pi_acceptor *ac)
         io_disarm(&ac->op);
     if (ac->paused)
         atomic_fetch_sub(&ac->worker->server->paused, 1);
-    ac->paused = false;
+    ac->paused = ac->yields = ac->is_left = false;
 }
 
 static void leave_loop(struct pi_acceptor *ac)
@@ -489,6 +590,17 @@ static void leave_loop(struct pi_acceptor *ac)
     pi_timer_unreserve(&loop->timers);
 }
 
+/* Once no process accepts any more the supervisor closes the listeners. */
+static void say_drained(struct pi_worker *w, int rc)
+{
+    if (!w->slot)
+        return;
+    if (rc == 0)
+        atomic_store(&w->server->shared->drained, true);
+    atomic_store(&w->slot->accepts, false);
+    pi_bell_ring(w->server->shared->boss_fd);
+}
+
 static int stop_accepting(struct pi_worker *w, int64_t until_ns)
 {
     struct pier_server *s = w->server;
@@ -497,8 +609,11 @@ static int stop_accepting(struct pi_worker *w, int64_t until_ns)
         close_acceptor(&w->acceptors[i]);
     for (int i = 0; i < s->listener_count && rc == 0; i++)
         rc = empty_backlog(&w->acceptors[i], until_ns);
+    if (rc == 0)
+        rc = pi_posts_drain(w, until_ns);
     for (int i = 0; i < s->listener_count; i++)
         leave_loop(&w->acceptors[i]);
+    say_drained(w, rc);
     if (atomic_fetch_sub(&s->open_workers, 1) == 1)
         pi_server_close_listeners(s);
     return rc;
@@ -507,7 +622,8 @@ static int stop_accepting(struct pi_worker *w, int64_t until_ns)
 static int await_conns(struct pi_worker *w, int64_t until_ns)
 {
     /* The runner outwaits the others: it is the one that a cancellation reaches. */
-    const _Atomic int *left = w == &w->server->workers[0] ? &w->server->conns : &w->load;
+    bool is_runner = w == &w->server->workers[0] && !w->slot;
+    const _Atomic int *left = is_runner ? &w->server->conns : &w->load;
     int rc = 0;
     while (rc >= 0 && atomic_load(left) > 0)
         rc = await_nudge(w, until_ns, "the last connections");
@@ -528,14 +644,42 @@ static bool is_empty(struct pi_worker *w)
     return empty;
 }
 
+/* Those that are no tasks of this loop. */
+static void cancel_others(struct pier_server *s)
+{
+    if (s->opts.model == PIER_THREADS)
+        pi_conn_threads_cancel(s);
+    if (s->opts.model != PIER_PROCESSES)
+        return;
+    atomic_store(&s->shared->abandoned, true);
+    pi_conn_processes_tell(s);
+}
+
+/* What has not ended until then (0: it all does) is killed. */
+static void await_empty(struct pi_worker *w, int64_t until_ns)
+{
+    while (!is_empty(w)) {
+        w->root->waits_for = "cancelled connections";
+        if (pi_park(w->root, until_ns, false) != -ETIMEDOUT)
+            continue;
+        pi_conn_processes_kill(w->server);
+        until_ns = 0;
+    }
+}
+
+int64_t pi_grace_end(const struct pier_server *s)
+{
+    int grace_ms = s->opts.grace_ms ? s->opts.grace_ms : GRACE_MS;
+    return grace_ms < 0 ? 0 : pier_after(grace_ms * PIER_MILLISECOND);
+}
+
 /* Drains: what is queued is accepted, handlers finish within the grace, the rest is cancelled. */
 static void stop(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
-    if (w == &s->workers[0])
+    if (w == &s->workers[0] && s->opts.model != PIER_PREFORK)
         pi_notify("STOPPING=1");
-    int grace_ms = s->opts.grace_ms ? s->opts.grace_ms : GRACE_MS;
-    int64_t until = grace_ms < 0 ? 0 : pier_after(grace_ms * PIER_MILLISECOND);
+    int64_t until = pi_grace_end(s);
     int rc = stop_accepting(w, until);
     begin_drain(w);
     if (rc == 0)
@@ -544,21 +688,26 @@ static void stop(struct pi_worker *w)
         if (pi_cancel_flag(w->root) < 0)
             abandon(s);
         pier_scope_cancel(&w->scope);
-        if (s->opts.model == PIER_THREADS)
-            pi_conn_threads_cancel(s);
+        cancel_others(s);
+        until = pier_after(KILL_MS * PIER_MILLISECOND);
     }
-    while (!is_empty(w)) {
-        w->root->waits_for = "cancelled connections";
-        pi_park(w->root, 0, false);
-    }
+    await_empty(w, rc < 0 && s->opts.model == PIER_PROCESSES ? until : 0);
 }
 
 /* ---- the worker ---- */
 
+/* One that forks has no ring. */
+static struct pi_loop *open_loop(struct pi_worker *w)
+{
+    if (w->server->opts.model == PIER_PROCESSES)
+        return pi_loop_open(&w->scope, &io_epoll, NULL);
+    return pi_loop_need(&w->scope);
+}
+
 static int open_acceptors(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
-    struct pi_loop *loop = pi_loop_need(&w->scope);
+    struct pi_loop *loop = open_loop(w);
     if (!loop)
         return pier_error_code();
     w->acceptors = pi_zalloc((size_t)s->listener_count * sizeof *w->acceptors);
@@ -568,6 +717,7 @@ static int open_acceptors(struct pi_worker *w)
         struct pi_acceptor *ac = &w->acceptors[i];
         ac->worker = w;
         ac->listener = &s->listeners[i];
+        ac->is_post = ac->listener->endpoint->url.scheme == PI_UDP;
         ac->pending = (struct pi_accepted){ .fd = -1, .listener = ac->listener };
         ac->retry.fire = retry;
         io_fd_init(&ac->io, ac->listener->fd);
@@ -575,6 +725,18 @@ static int open_acceptors(struct pi_worker *w)
         if (pi_timer_reserve(&loop->timers) < 0)
             return pi_fail(-ENOMEM, "accept");
     }
+    int rc = w->slot ? pi_bell_open(&w->bell, w->bell_fd, heed_bell) : 0;
+    return rc < 0 ? pi_fail(rc, "accept") : 0;
+}
+
+/* A stream listener is every worker's; the peers of a datagram socket are one's. */
+static int begin(struct pi_acceptor *ac, int index)
+{
+    struct pi_worker *w = ac->worker;
+    if (!ac->is_post)
+        arm(ac);
+    else if (w == &w->server->workers[index % w->server->worker_count])
+        return pi_post_open(w, ac->listener);
     return 0;
 }
 
@@ -583,10 +745,16 @@ static int serve(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     int rc = 0;
-    for (int i = 0; i < s->listener_count; i++)
-        arm(&w->acceptors[i]);
-    while (rc == 0 && !atomic_load(&s->stop_requested))
+    for (int i = 0; i < s->listener_count && rc == 0; i++)
+        rc = begin(&w->acceptors[i], i);
+    if (w->slot) {
+        atomic_store(&w->slot->accepts, true);
+        pi_bell_ring(s->shared->boss_fd);
+    }
+    while (rc == 0 && !atomic_load(&s->stop_requested)) {
         rc = await_nudge(w, 0, "connections");
+        settle_left(w);
+    }
     if (rc < 0)
         abandon(s);
     return rc;
@@ -606,10 +774,13 @@ int pi_worker_run(struct pi_worker *w)
         w->stopping = true;
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
+        pi_posts_close(w);
     } else if (atomic_fetch_sub(&s->open_workers, 1) == 1) {
         pi_server_close_listeners(s);
     }
+    pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
+    pi_posts_free(w);
     pi_free(w->acceptors);
     w->acceptors = NULL;
     return rc < 0 ? rc : joined;

@@ -113,10 +113,21 @@ static bool is_drawn(const struct pi_sim *sim, int64_t number, int ppm)
 
 bool pi_sim_faulty(enum pier_sim_fault kind, int ppm, struct pier_sim_host *host)
 {
-    static const char *const names[] = { "no descriptor", "no memory",       "refused",
-                                         "reset",         "peer has closed", "connection is dead",
-                                         "interrupted",   "no name server",  "disk full",
-                                         "disk error" };
+    static const char *const names[] = {
+        [PIER_SIM_DESCRIPTORS] = "no descriptor",
+        [PIER_SIM_MEMORY] = "no memory",
+        [PIER_SIM_REFUSE] = "refused",
+        [PIER_SIM_RESET] = "reset",
+        [PIER_SIM_BROKEN_PIPE] = "peer has closed",
+        [PIER_SIM_TIMEOUT] = "connection is dead",
+        [PIER_SIM_INTERRUPT] = "interrupted",
+        [PIER_SIM_RESOLVE] = "no name server",
+        [PIER_SIM_DISK_FULL] = "disk full",
+        [PIER_SIM_DISK_ERROR] = "disk error",
+        [PIER_SIM_LOSE] = "datagram lost",
+        [PIER_SIM_DUPLICATE] = "datagram twice",
+        [PIER_SIM_REORDER] = "datagram late",
+    };
     struct pi_sim *sim = pi_sim;
     int64_t call = host->fault_calls[kind]++;
     int64_t number = number_of(kind, host, call);

@@ -69,7 +69,7 @@ static int64_t time_on_wire(const struct sim_sock *s, size_t len)
 
 /* ---- whether anything passes ---- */
 
-static bool is_cut(const struct pier_sim_host *from, const struct pier_sim_host *to)
+bool pi_sim_is_cut(const struct pier_sim_host *from, const struct pier_sim_host *to)
 {
     return to->is_down || (from != to && pi_sim_way(from, to)->is_cut);
 }
@@ -77,7 +77,7 @@ static bool is_cut(const struct pier_sim_host *from, const struct pier_sim_host 
 static bool is_lost(const struct pier_sim_host *from, const struct pier_sim_host *to)
 {
     struct pi_sim *sim = pi_sim;
-    if (is_cut(from, to))
+    if (pi_sim_is_cut(from, to))
         return true;
     int ppm = from == to ? 0 : pi_sim_way(from, to)->link.loss_ppm;
     return ppm > 0 && !pi_sim_is_calm(sim, SIM_LATENCY) &&
@@ -142,7 +142,7 @@ static void arm_flow(struct sim_sock *s)
 static bool is_cut_off(const struct sim_sock *s)
 {
     const struct sim_sock *other = s->other;
-    return is_cut(s->host, other->host) || is_cut(other->host, s->host);
+    return pi_sim_is_cut(s->host, other->host) || pi_sim_is_cut(other->host, s->host);
 }
 
 static void keepalive(struct pi_timer *timer)
@@ -468,14 +468,17 @@ static struct sim_sock *make_other_end(struct sim_sock *s, struct sim_sock *list
 
 static void try_connect(struct pi_timer *timer);
 
+static void is_given_up(struct pi_timer *timer)
+{
+    pi_sim_end_sock(PI_CONTAINER_OF(timer, struct sim_sock, control), -ETIMEDOUT);
+}
+
+/* The last try is waited for, too. */
 static void try_again(struct sim_sock *s)
 {
     pi_sim_event(SIM_EV_LOST, s->host, s->tries, "#%d: connect, try %d", s->id, s->tries + 1);
-    if (s->tries >= CONNECT_TRIES) {
-        pi_sim_end_sock(s, -ETIMEDOUT);
-        return;
-    }
-    arm(&s->control, try_connect, pi_sim->now_ns + (CONNECT_RETRY_S * PIER_SECOND << s->tries));
+    arm(&s->control, s->tries < CONNECT_TRIES ? try_connect : is_given_up,
+        pi_sim->now_ns + (CONNECT_RETRY_S * PIER_SECOND << s->tries));
     s->tries++;
 }
 

@@ -74,17 +74,43 @@ static const struct sim_name *find_name(const char *text)
     return NULL;
 }
 
-/* In the place of getaddrinfo(3). */
+static void give_addrs(struct pi_resolve *r, const struct sim_name *name)
+{
+    for (int i = 0; name && i < name->count; i++)
+        if (r->family == AF_UNSPEC || r->family == name->addrs[i].any.sa_family)
+            memcpy(&r->addrs[r->count++], &name->addrs[i].any, sizeof r->addrs[0]);
+    if (r->count == 0)
+        r->gai = name && name->count > 0 ? EAI_NODATA : EAI_NONAME;
+}
+
+/* The host that has the address. */
+static void give_name(struct pi_resolve *r)
+{
+    struct sim_addr addr = { .len = sizeof addr.in6 };
+    memcpy(&addr.any, &r->addrs[0], sizeof r->addrs[0]);
+    const struct pier_sim_host *host = pi_sim_host_of(&addr, pi_sim_here());
+    if (host)
+        snprintf(r->host, sizeof r->host, "%s", host->names.name);
+    else
+        r->gai = EAI_NONAME;
+}
+
+/* In the place of getaddrinfo(3), getnameinfo(3), gethostname(2) and getifaddrs(3). */
 int pi_sim_resolve(void *arg)
 {
     struct pi_resolve *r = arg;
-    const struct sim_name *name = find_name(r->host);
+    const struct sim_name *own = &pi_sim_here()->names;
+    if (r->kind == PI_RESOLVE_SELF) {
+        snprintf(r->host, sizeof r->host, "%s", own->name);
+        give_addrs(r, own);
+        return 0;
+    }
     if (pi_sim_faulty(PIER_SIM_RESOLVE, pi_sim->opts.faults.resolve, pi_sim_here()))
         r->gai = EAI_AGAIN;
-    else if (!name || name->count == 0)
-        r->gai = EAI_NONAME;
-    for (int i = 0; r->gai == 0 && i < name->count; i++)
-        memcpy(&r->addrs[r->count++], &name->addrs[i].any, sizeof r->addrs[0]);
+    else if (r->kind == PI_RESOLVE_NAME)
+        give_name(r);
+    else
+        give_addrs(r, find_name(r->host));
     pi_sim_event(SIM_EV_RESOLVE, pi_sim_here(), r->count, "%s: %d addresses", r->host, r->count);
     return 0;
 }
@@ -146,7 +172,7 @@ int pier_sim_name(const char *name, const char *addresses)
     return 0;
 }
 
-static bool is_loopback(const struct sim_addr *addr)
+bool pi_sim_is_loopback(const struct sim_addr *addr)
 {
     if (addr->any.sa_family == AF_INET)
         return ntohl(addr->in.sin_addr.s_addr) >> 24 == 127;
@@ -165,7 +191,7 @@ bool pi_sim_same_ip(const struct sim_addr *a, const struct sim_addr *b)
 struct pier_sim_host *pi_sim_host_of(const struct sim_addr *addr, struct pier_sim_host *from)
 {
     struct pi_sim *sim = pi_sim;
-    if (is_loopback(addr))
+    if (pi_sim_is_loopback(addr))
         return from;
     for (int i = 0; i < sim->host_count; i++)
         for (int k = 0; k < sim->hosts[i]->names.count; k++)
@@ -310,7 +336,7 @@ void pier_sim_enter(struct pier_sim_host *host)
 
 void pier_sim_fail_next(struct pier_sim_host *host, enum pier_sim_fault kind, int count)
 {
-    if (pi_sim && host && (unsigned)kind <= PIER_SIM_DISK_ERROR)
+    if (pi_sim && host && (unsigned)kind < SIM_CUT)
         host->fail_next[kind] = count;
 }
 

@@ -139,6 +139,7 @@ static void set_links(struct pi_sim *sim)
 
 static void free_sim(struct pi_sim *sim)
 {
+    pi_sim_free_packets(sim);
     pi_sim_free_sockets(sim);
     pi_sim_free_handles(sim);
     pi_sim_free_hosts(sim);

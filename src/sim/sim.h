@@ -5,6 +5,9 @@
  *     io_sim.c   the backend: operations, the virtual clock, whose turn it is
  *     socket.c   the calls on simulated sockets
  *     flow.c     what is on its way between two of them
+ *     datagram.c the calls on datagram sockets; option.c
+ *     packet.c   datagrams on their way
+ *     group.c    broadcast and multicast: which of them are whose
  *     host.c     hosts, their programs, links, names
  *     file.c     the files of hosts, and what a crash leaves of them
  *     chance.c   random numbers, faults, and what a reduction leaves out
@@ -35,7 +38,7 @@ struct sim_random {
 enum { SIM_KEEP_MAX = PIER_SIM_NUMBERED, SIM_REDUCED_CAP = 2048 /* as text */ };
 
 /* Faults that are no failing calls, after those of enum pier_sim_fault. */
-enum { SIM_CUT = PIER_SIM_DISK_ERROR + 1, SIM_CRASH, SIM_FAULT_KINDS };
+enum { SIM_CUT = PIER_SIM_REORDER + 1, SIM_CRASH, SIM_FAULT_KINDS };
 
 /* Kinds of trouble that a reduction may leave out. */
 enum {
@@ -88,6 +91,50 @@ struct sim_flow {
     struct pi_timer timer;
 };
 
+/* ---- datagrams ---- */
+
+/* On its way, or received and not read: in one list or the other. */
+struct sim_packet {
+    struct sim_packet *next, *before;
+    struct pi_timer timer;
+    struct sim_sock *sender;
+    struct pier_sim_host *source, *target; /* target NULL: nobody has the address */
+    struct sim_addr from, to;              /* as in its header */
+    int64_t arrives_ns;
+    int error; /* a message about the datagram from..to, on the way back to its sender; else 0 */
+    int interface, hops;
+    size_t charge; /* on its sender's buffer, until it has left the machine */
+    size_t len;
+    unsigned char bytes[];
+};
+
+struct sim_packets {
+    struct sim_packet *first, *last;
+    size_t charge;
+};
+
+enum { SIM_LOOPBACK = 1, SIM_ETHERNET = 2 }; /* interfaces */
+enum { SIM_GROUPS_MAX = 20 };                /* as igmp_max_memberships */
+
+struct sim_group {
+    struct sim_addr group, source; /* source.len 0: any */
+    int interface;
+};
+
+/* What a datagram socket has besides. */
+struct sim_dgram {
+    struct sim_packets in, errors;
+    size_t unsent;                       /* charged */
+    bool port_is_chosen, addr_is_chosen; /* by bind */
+    int shut;                            /* SHUT_RD + 1 and SHUT_WR + 1 */
+    bool broadcast, reuse_addr, reuse_port, dont_fragment;
+    bool tells_info, tells_hops, tells_errors, merges;
+    bool no_loop, own_groups_only;
+    int hops, group_hops, group_interface, segment; /* 0: the default */
+    struct sim_group groups[SIM_GROUPS_MAX];
+    int group_count;
+};
+
 /* ---- sockets ---- */
 
 enum sim_state { SIM_NEW, SIM_BOUND, SIM_LISTENS, SIM_CONNECTS, SIM_CONNECTED };
@@ -123,6 +170,7 @@ struct sim_sock {
     struct sim_sock *queue_first, *queue_last, *next_queued;
     int queued, backlog;
     struct sim_sock *listener; /* that will be told of it */
+    struct sim_dgram *dgram;   /* NULL: a stream */
 };
 
 /* ---- hosts ---- */
@@ -163,9 +211,10 @@ struct pier_sim_host {
     int index;
     bool is_down;
     int next_port;
-    int fail_next[PIER_SIM_DISK_ERROR + 1];
+    int fail_next[SIM_CUT];
     int64_t fault_calls[SIM_FAULT_KINDS]; /* that might have failed */
     struct sim_sock *bound;               /* that have a local address */
+    struct sim_sock *dgrams;              /* the same of datagrams, the newest first */
     struct sim_path *paths;
     struct sim_disk *disk; /* NULL: no file was ever opened */
     struct sim_program *programs;
@@ -175,6 +224,7 @@ struct pier_sim_host {
 struct sim_way {
     struct pier_sim_link link;
     bool is_cut;
+    int64_t busy_ns, last_ns; /* datagrams: until the link is free; when the last one arrives */
 };
 
 /* ---- the simulation ---- */
@@ -194,6 +244,7 @@ struct pi_sim {
     int sock_count, sock_cap;
     struct sim_handle **handles; /* open files, by number */
     int handle_count, handle_cap;
+    struct sim_packets packets; /* on their way */
     struct pier_sim_host *hosts[SIM_HOSTS_MAX];
     int host_count;
     struct sim_name *names;
@@ -284,6 +335,7 @@ uint64_t pi_sim_mix(uint64_t hash, uint64_t value);
 struct pier_sim_host *pi_sim_here(void);
 struct pier_sim_host *pi_sim_host_of(const struct sim_addr *addr, struct pier_sim_host *from);
 bool pi_sim_same_ip(const struct sim_addr *a, const struct sim_addr *b);
+bool pi_sim_is_loopback(const struct sim_addr *addr);
 struct sim_way *pi_sim_way(const struct pier_sim_host *from, const struct pier_sim_host *to);
 struct pier_sim_host *pi_sim_add_host(const char *name, const char *addresses);
 int pi_sim_resolve(void *arg);
@@ -295,6 +347,12 @@ struct sim_sock *pi_sim_sock(int fd);
 ssize_t pi_sim_attempt(struct io_op *op);
 void pi_sim_crash_sockets(struct pier_sim_host *host);
 struct sim_sock *pi_sim_sock_new(struct pier_sim_host *host, int family);
+int pi_sim_port(const struct sim_addr *addr);
+void pi_sim_set_port(struct sim_addr *addr, int port);
+bool pi_sim_is_any(const struct sim_addr *addr);
+void pi_sim_set_loopback(struct sim_addr *addr);
+struct sim_addr pi_sim_no_address(int family);
+int pi_sim_take_error(struct sim_sock *s);
 void pi_sim_wake_reader(struct sim_sock *s);
 void pi_sim_wake_writer(struct sim_sock *s);
 void pi_sim_free_sockets(struct pi_sim *sim);
@@ -334,6 +392,47 @@ static inline bool pi_sim_is_full(const struct sim_sock *listener)
 {
     return listener->queued > listener->backlog;
 }
+
+bool pi_sim_is_cut(const struct pier_sim_host *from, const struct pier_sim_host *to);
+
+/* datagram.c: what socket.c does for streams. */
+int pi_sim_dgram_open(struct sim_sock *s);
+void pi_sim_dgram_close(struct sim_sock *s);
+ssize_t pi_sim_dgram_attempt(struct sim_sock *s, struct io_op *op);
+int pi_sim_dgram_bind(struct sim_sock *s, const struct sim_addr *local);
+int pi_sim_dgram_shutdown(struct sim_sock *s, int how);
+ssize_t pi_sim_dgram_take_error(struct sim_sock *s, struct msghdr *msg);
+
+/* option.c: as setsockopt(2) and getsockopt(2). */
+int pi_sim_dgram_set(struct sim_sock *s, int level, int option, const void *value, socklen_t len);
+int pi_sim_dgram_get(struct sim_sock *s, int level, int option, void *value, socklen_t *len);
+
+/* packet.c */
+/* Without timer and charge; NULL: no memory. Freed by whoever has it. */
+struct sim_packet *pi_sim_packet_new(const struct sim_packet *like, size_t len);
+void pi_sim_packet_put(struct sim_packets *list, struct sim_packet *p);
+struct sim_packet *pi_sim_packet_take(struct sim_packets *list);
+void pi_sim_packets_free(struct sim_packets *list);
+/* Sends the datagram of that header; 0, or -ENOBUFS. */
+int pi_sim_post(const struct sim_packet *header, const void *bytes);
+/* Bytes that a packet there may have. */
+int pi_sim_mtu(const struct pier_sim_host *from, const struct sim_addr *to);
+void pi_sim_crash_packets(struct pier_sim_host *host);
+void pi_sim_free_packets(struct pi_sim *sim);
+
+/* group.c */
+bool pi_sim_is_multicast(const struct sim_addr *addr);
+/* Seen from that host. */
+bool pi_sim_is_broadcast(const struct pier_sim_host *host, const struct sim_addr *addr);
+/* Whether two hosts are on one link: they share a /24, or a /64. */
+bool pi_sim_are_neighbours(const struct pier_sim_host *a, const struct pier_sim_host *b,
+                           int family);
+/* Whether the socket, which is bound to fit, is to have what is sent to a group. */
+bool pi_sim_hears_group(const struct sim_sock *s, const struct sim_packet *p);
+/* -ENOPROTOOPT for an option that is none of groups. */
+int pi_sim_group_set(struct sim_sock *s, int level, int option, const void *value, socklen_t len);
+/* The interface of that number (0: any) and address (none: any); 0 when there is none. */
+int pi_sim_interface(const struct sim_sock *s, int number, const struct sim_addr *addr);
 
 /* run.c */
 int pi_sim_failed(const char *fmt, ...) PIER_PRINTF(1, 2);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sim/socket.c - the calls on simulated sockets, as the kernel's would answer them.
+ * sim/socket.c - the calls on simulated sockets, as the kernel's would answer them; what is
+ * different for datagrams is in datagram.c.
  *
  * A descriptor is a number that no real one has. pi_sim_attempt() is what recv(2), send(2),
  * accept(2), connect(2) and poll(2) are elsewhere: it does what can be done at once, or says
@@ -108,6 +109,7 @@ static void free_sock(struct pi_sim *sim, struct sim_sock *s)
     for (int i = 0; i < 3; i++)
         pi_timer_unreserve(&sim->timers);
     pi_free(s->in);
+    pi_free(s->dgram);
     pi_free(s);
 }
 
@@ -164,14 +166,14 @@ void pi_sim_wake_writer(struct sim_sock *s)
 
 /* ---- local addresses ---- */
 
-static int port_of(const struct sim_addr *addr)
+int pi_sim_port(const struct sim_addr *addr)
 {
     return addr->any.sa_family == AF_INET    ? ntohs(addr->in.sin_port)
            : addr->any.sa_family == AF_INET6 ? ntohs(addr->in6.sin6_port)
                                              : 0;
 }
 
-static void set_port(struct sim_addr *addr, int port)
+void pi_sim_set_port(struct sim_addr *addr, int port)
 {
     if (addr->any.sa_family == AF_INET)
         addr->in.sin_port = htons((uint16_t)port);
@@ -179,7 +181,7 @@ static void set_port(struct sim_addr *addr, int port)
         addr->in6.sin6_port = htons((uint16_t)port);
 }
 
-static bool is_any(const struct sim_addr *addr)
+bool pi_sim_is_any(const struct sim_addr *addr)
 {
     if (addr->any.sa_family == AF_INET)
         return addr->in.sin_addr.s_addr == htonl(INADDR_ANY);
@@ -187,7 +189,7 @@ static bool is_any(const struct sim_addr *addr)
 }
 
 /* A connect to any address is one to this machine. */
-static void set_loopback(struct sim_addr *addr)
+void pi_sim_set_loopback(struct sim_addr *addr)
 {
     if (addr->any.sa_family == AF_INET)
         addr->in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -198,9 +200,10 @@ static void set_loopback(struct sim_addr *addr)
 static bool is_bound(const struct pier_sim_host *host, const struct sim_addr *addr)
 {
     for (const struct sim_sock *s = host->bound; s; s = s->next_bound)
-        if (port_of(&s->local) == port_of(addr) && s->local.any.sa_family == addr->any.sa_family &&
+        if (pi_sim_port(&s->local) == pi_sim_port(addr) &&
+            s->local.any.sa_family == addr->any.sa_family &&
             (s->state == SIM_BOUND || s->state == SIM_LISTENS) &&
-            (is_any(&s->local) || is_any(addr) || pi_sim_same_ip(&s->local, addr)))
+            (pi_sim_is_any(&s->local) || pi_sim_is_any(addr) || pi_sim_same_ip(&s->local, addr)))
             return true;
     return false;
 }
@@ -210,7 +213,7 @@ static int free_port(struct pier_sim_host *host, struct sim_addr *addr)
 {
     enum { FIRST = 32768, LAST = 60999 };
     for (int tries = 0; tries <= LAST - FIRST; tries++) {
-        set_port(addr, host->next_port);
+        pi_sim_set_port(addr, host->next_port);
         host->next_port = host->next_port == LAST ? FIRST : host->next_port + 1;
         if (!is_bound(host, addr))
             return 0;
@@ -285,7 +288,7 @@ static void release_path(struct sim_sock *s)
 
 /* ---- the calls that may wait ---- */
 
-static int take_error(struct sim_sock *s)
+int pi_sim_take_error(struct sim_sock *s)
 {
     int error = s->error;
     s->error = 0;
@@ -328,7 +331,7 @@ static ssize_t receive(struct sim_sock *s, void *buf, size_t len)
         return (ssize_t)n;
     }
     if (s->error && !(s->at_end && !s->is_pair)) /* after TCP's end it is for who writes */
-        return take_error(s);
+        return pi_sim_take_error(s);
     if (s->at_end || s->is_gone)
         return 0;
     return s->state == SIM_CONNECTED ? -EAGAIN : -ENOTCONN;
@@ -358,7 +361,7 @@ static int before_send(struct sim_sock *s)
     if (s->is_pair && s->other->was_closed)
         return -EPIPE;
     if (s->error)
-        return take_error(s);
+        return pi_sim_take_error(s);
     if (s->state != SIM_CONNECTED)
         return -ENOTCONN;
     if (!s->is_gone && !s->is_pair &&
@@ -450,9 +453,9 @@ static int choose_local(struct sim_sock *s, const struct sim_addr *to)
 {
     const struct sim_name *own = &s->host->names;
     struct pier_sim_host *target = pi_sim_host_of(to, s->host);
-    if (s->state == SIM_BOUND && !is_any(&s->local))
+    if (s->state == SIM_BOUND && !pi_sim_is_any(&s->local))
         return 0;
-    int port = port_of(&s->local);
+    int port = pi_sim_port(&s->local);
     s->local = *to;
     for (int i = 0; target != s->host && i <= own->count; i++) {
         if (i == own->count)
@@ -462,7 +465,7 @@ static int choose_local(struct sim_sock *s, const struct sim_addr *to)
             break;
         }
     }
-    set_port(&s->local, port);
+    pi_sim_set_port(&s->local, port);
     return port ? 0 : free_port(s->host, &s->local);
 }
 
@@ -498,14 +501,14 @@ static ssize_t connect_unix(struct sim_sock *s, const struct sim_addr *to)
     if (rc < 0)
         return rc;
     pi_sim_connect(s, to);
-    return s->error ? take_error(s) : 0;
+    return s->error ? pi_sim_take_error(s) : 0;
 }
 
 static ssize_t connect_now(struct sim_sock *s, struct io_op *op)
 {
     struct sim_addr to = { .len = op->addr_len };
     if (s->error)
-        return take_error(s);
+        return pi_sim_take_error(s);
     if (s->state == SIM_CONNECTED)
         return 0;
     if (s->state == SIM_CONNECTS)
@@ -515,8 +518,8 @@ static ssize_t connect_now(struct sim_sock *s, struct io_op *op)
     memcpy(&to.any, op->buf, op->addr_len);
     if (s->family == AF_UNIX)
         return connect_unix(s, &to);
-    if (is_any(&to))
-        set_loopback(&to);
+    if (pi_sim_is_any(&to))
+        pi_sim_set_loopback(&to);
     int rc = start_connect(s, &to);
     if (rc < 0)
         return rc;
@@ -549,6 +552,8 @@ ssize_t pi_sim_attempt(struct io_op *op)
     /* An accept that says so would be tried again: it was the connection's. */
     if (s->host->is_down && op->code != IO_ACCEPT)
         return -ENETDOWN;
+    if (s->dgram)
+        return pi_sim_dgram_attempt(s, op);
     const struct msghdr *msg = op->buf;
     switch (op->code) {
     case IO_RECV:
@@ -573,7 +578,7 @@ ssize_t pi_sim_attempt(struct io_op *op)
 
 /* ---- the calls that never wait ---- */
 
-static struct sim_addr no_address(int family)
+struct sim_addr pi_sim_no_address(int family)
 {
     struct sim_addr addr = { .any.sa_family = (sa_family_t)family };
     addr.len = family == AF_INET    ? sizeof addr.in
@@ -587,23 +592,27 @@ static int sim_open(int family, int type)
     struct pier_sim_host *host = pi_sim_here();
     if (host->is_down)
         return -ENETDOWN;
-    if (type != SOCK_STREAM)
-        return -EPROTONOSUPPORT;
     if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
         return -EAFNOSUPPORT;
+    if (type != SOCK_STREAM && (type != SOCK_DGRAM || family == AF_UNIX))
+        return -EPROTONOSUPPORT;
     if (pi_sim_faulty(PIER_SIM_DESCRIPTORS, pi_sim->opts.faults.descriptors, host))
         return -EMFILE;
     struct sim_sock *s = pi_sim_sock_new(host, family);
     if (!s)
         return -ENOMEM;
-    s->local = no_address(family);
+    s->local = pi_sim_no_address(family);
+    if (type == SOCK_DGRAM && pi_sim_dgram_open(s) < 0) {
+        s->is_open = false;
+        return -ENOMEM;
+    }
     pi_sim_event(SIM_EV_OPEN, host, s->id, "#%d", s->id);
     return s->fd;
 }
 
 static bool is_own(const struct pier_sim_host *host, const struct sim_addr *addr)
 {
-    return is_any(addr) || pi_sim_host_of(addr, (struct pier_sim_host *)host) == host;
+    return pi_sim_is_any(addr) || pi_sim_host_of(addr, (struct pier_sim_host *)host) == host;
 }
 
 static int sim_bind(int fd, const struct sockaddr *addr, socklen_t len)
@@ -615,10 +624,12 @@ static int sim_bind(int fd, const struct sockaddr *addr, socklen_t len)
     if (s->state != SIM_NEW || len > sizeof local.un || addr->sa_family != s->family)
         return -EINVAL;
     memcpy(&local.any, addr, len);
+    if (s->dgram)
+        return pi_sim_dgram_bind(s, &local);
     if (s->family != AF_UNIX && !is_own(s->host, &local))
         return -EADDRNOTAVAIL;
     int rc = 0;
-    if (s->family != AF_UNIX && port_of(&local) == 0)
+    if (s->family != AF_UNIX && pi_sim_port(&local) == 0)
         rc = free_port(s->host, &local);
     else if (s->family != AF_UNIX && is_bound(s->host, &local))
         rc = -EADDRINUSE;
@@ -632,13 +643,15 @@ static int sim_bind(int fd, const struct sockaddr *addr, socklen_t len)
     if (rc == 0)
         s->state = SIM_BOUND;
     else
-        s->local = no_address(AF_UNIX);
+        s->local = pi_sim_no_address(AF_UNIX);
     return rc;
 }
 
 static int sim_listen(int fd, int backlog)
 {
     struct sim_sock *s = pi_sim_sock(fd);
+    if (s && s->dgram)
+        return -EOPNOTSUPP;
     if (!s || (s->state != SIM_BOUND && s->state != SIM_LISTENS))
         return s ? -EINVAL : -EBADF;
     s->state = SIM_LISTENS;
@@ -686,6 +699,8 @@ static int sim_set(int fd, int level, int option, const void *value, socklen_t l
     int number = 0;
     if (!s)
         return -EBADF;
+    if (s->dgram)
+        return pi_sim_dgram_set(s, level, option, value, len);
     if (len == sizeof number)
         memcpy(&number, value, sizeof number);
     if (level == IPPROTO_TCP && option == TCP_USER_TIMEOUT)
@@ -715,9 +730,11 @@ static int get_info(const struct sim_sock *s, void *value, socklen_t *len)
 
 static int sim_get(int fd, int level, int option, void *value, socklen_t *len)
 {
-    const struct sim_sock *s = pi_sim_sock(fd);
+    struct sim_sock *s = pi_sim_sock(fd);
     if (!s)
         return -EBADF;
+    if (s->dgram)
+        return pi_sim_dgram_get(s, level, option, value, len);
     if (level == IPPROTO_TCP && option == TCP_INFO && s->family != AF_UNIX)
         return get_info(s, value, len);
     if (level == SOL_SOCKET && option == SO_PEERCRED && s->family == AF_UNIX && s->other) {
@@ -728,11 +745,21 @@ static int sim_get(int fd, int level, int option, void *value, socklen_t *len)
     return -ENOPROTOOPT;
 }
 
+static ssize_t sim_take_error(int fd, struct msghdr *msg)
+{
+    struct sim_sock *s = pi_sim_sock(fd);
+    if (!s)
+        return -EBADF;
+    return s->dgram ? pi_sim_dgram_take_error(s, msg) : -EAGAIN;
+}
+
 static int sim_shutdown(int fd, int how)
 {
     struct sim_sock *s = pi_sim_sock(fd);
     if (!s)
         return -EBADF;
+    if (s->dgram)
+        return pi_sim_dgram_shutdown(s, how);
     if (how != SHUT_WR)
         return -EOPNOTSUPP;
     if (s->family != AF_UNIX && !is_connected(s))
@@ -795,6 +822,10 @@ static int sim_close(int fd)
     s->is_open = false;
     s->was_closed = true;
     s->f = NULL;
+    if (s->dgram) {
+        pi_sim_dgram_close(s);
+        return 0;
+    }
     release_path(s);
     leave_bound(s);
     if (s->state == SIM_LISTENS)
@@ -822,7 +853,7 @@ static int sim_pair(int fds[2])
         ends[i]->other = ends[!i];
         ends[i]->is_pair = true;
         ends[i]->state = SIM_CONNECTED;
-        ends[i]->peer = no_address(AF_UNIX);
+        ends[i]->peer = pi_sim_no_address(AF_UNIX);
     }
     return 0;
 }
@@ -855,10 +886,13 @@ static bool sim_is_left_behind(const struct sockaddr *addr, socklen_t len)
 void pi_sim_crash_sockets(struct pier_sim_host *host)
 {
     struct pi_sim *sim = pi_sim;
+    pi_sim_crash_packets(host);
     for (int i = 0; i < sim->sock_count; i++) {
         struct sim_sock *s = sim->socks[i];
         if (s->host != host || s->is_gone)
             continue;
+        if (s->dgram)
+            pi_sim_dgram_close(s);
         release_path(s);
         leave_bound(s);
         s->queue_first = NULL;
@@ -881,6 +915,7 @@ const struct io_sockets pi_sim_sockets = {
     .peer = sim_peer,
     .set = sim_set,
     .get = sim_get,
+    .take_error = sim_take_error,
     .shutdown = sim_shutdown,
     .close = sim_close,
     .unlink = sim_unlink,

@@ -218,8 +218,7 @@ static void reap(struct pi_loop *loop)
         if (__builtin_expect(cqe->user_data > FAR_TIMER, 1)) {
             complete(io, cqe);
         } else if (cqe->user_data == WAKE_UP) {
-            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE;
-            pi_thread_clear_wake_fd(loop->thread);
+            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE; /* an edge: nothing to read */
         } else if (cqe->user_data == LISTENERS) {
             io->watches_listeners = cqe->flags & IORING_CQE_F_MORE;
             look_at_listeners(io);
@@ -566,10 +565,19 @@ static bool uring_has_work(struct pi_loop *loop)
 
 /* ---- open and close ---- */
 
+static _Atomic int rings;
+
+int io_ring_count(void)
+{
+    return atomic_load(&rings);
+}
+
 static void uring_close(struct pi_loop *loop)
 {
     struct uring_io *io = loop->io;
+    pi_thread_clear_wake_fd(loop->thread); /* without a loop it is polled as a level */
     io_uring_queue_exit(&io->ring);
+    atomic_fetch_sub(&rings, 1);
     if (io->far.fd >= 0)
         close(io->far.fd);
     if (io->listeners_fd >= 0)
@@ -632,6 +640,7 @@ static int uring_open(struct pi_loop *loop)
         pi_free(io);
         return rc;
     }
+    atomic_fetch_add(&rings, 1);
     io->far =
         (struct io_far_timer){ .fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC) };
     io_uring_ring_dontfork(&io->ring);    /* a child that writes into it would be heard here */

@@ -13,24 +13,33 @@
 #include "base/assert.h"
 
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     THREADS_MAX = 16, /* name look-ups mostly wait; more than this many stuck ones should queue */
     IDLE_SECONDS = 5, /* then a thread ends */
-    STACK_SIZE = 512 * 1024 /* getaddrinfo and its modules */
+    STACK_SIZE = 512 * 1024, /* getaddrinfo and its modules */
+    LEFT_KEPT = 2 * THREADS_MAX
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
 static struct pi_offload_job *queue, **queue_end = &queue;
 static int threads, idle, queued;
+static int working; /* threads with a job that is not done */
+static bool retiring;
+static pthread_cond_t retired = PTHREAD_COND_INITIALIZER;
+static int left[LEFT_KEPT]; /* the last threads that ended */
+static unsigned left_count;
 
 static struct pi_offload_job *take_job(void)
 {
     struct pi_offload_job *job = queue;
     queue = job->next;
     queued--;
+    working++;
     if (!queue)
         queue_end = &queue;
     job->state = PI_JOB_RUNNING;
@@ -66,6 +75,8 @@ static void run_job(struct pi_offload_job *job)
     pthread_mutex_lock(&lock);
     bool left_alone = job->left_alone;
     job->state = PI_JOB_DONE;
+    if (!left_alone)
+        working--;
     pthread_mutex_unlock(&lock);
     if (!left_alone) {
         pi_thread_post(job->waiter->thread, &job->msg);
@@ -74,6 +85,9 @@ static void run_job(struct pi_offload_job *job)
     job->abandoned(job->arg);
     pi_err_fini(&job->err);
     pi_free(job);
+    pthread_mutex_lock(&lock);
+    working--;
+    pthread_mutex_unlock(&lock);
 }
 
 /* Waits for work, with the lock held; false when the thread should end. */
@@ -83,7 +97,7 @@ static bool await_work(void)
     struct timespec until = { end / PIER_SECOND, end % PIER_SECOND };
     idle++;
     int rc = 0;
-    while (!queue && rc != ETIMEDOUT)
+    while (!queue && !retiring && rc != ETIMEDOUT)
         rc = pthread_cond_clockwait(&work, &lock, CLOCK_MONOTONIC, &until);
     idle--;
     return queue != NULL;
@@ -100,8 +114,42 @@ static void *thread_main(void *unused)
         pthread_mutex_lock(&lock);
     }
     threads--;
+    pthread_cond_broadcast(&retired);
+    left[left_count++ % LEFT_KEPT] = (int)syscall(SYS_gettid);
     pthread_mutex_unlock(&lock);
     return unused;
+}
+
+void pi_offload_retire(void)
+{
+    int64_t end = pi_clock_ns() + PIER_SECOND; /* it takes a moment, if the system is well */
+    struct timespec until = { end / PIER_SECOND, end % PIER_SECOND };
+    int rc = 0;
+    pthread_mutex_lock(&lock);
+    retiring = true;
+    pthread_cond_broadcast(&work);
+    while (threads > working && rc != ETIMEDOUT)
+        rc = pthread_cond_clockwait(&retired, &lock, CLOCK_MONOTONIC, &until);
+    retiring = false;
+    pthread_mutex_unlock(&lock);
+}
+
+bool pi_offload_has_left(int tid)
+{
+    bool found = false;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < LEFT_KEPT; i++)
+        found = found || left[i] == tid;
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+void pi_offload_after_fork(void)
+{
+    PIER_ASSERT(threads == 0 && !queue);
+    left_count = 0;
+    for (int i = 0; i < LEFT_KEPT; i++)
+        left[i] = 0;
 }
 
 /* A thread that cannot be started is a failure only where no other will come to the job. */

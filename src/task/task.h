@@ -18,6 +18,7 @@
 #include <pier/task.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 struct io_op;
@@ -52,7 +53,7 @@ struct pi_task {
 };
 
 /* Where a thread sleeps, for those who want to wake it. */
-enum { PI_AWAKE, PI_SLEEPS_FUTEX, PI_SLEEPS_FD };
+enum { PI_AWAKE, PI_SLEEPS_FUTEX, PI_SLEEPS_FD, PI_SLEEPS_READ };
 
 struct pi_thread {
     struct pi_task root;
@@ -61,6 +62,8 @@ struct pi_thread {
     _Atomic uint32_t sleeping;      /* also the futex word */
     _Atomic uint32_t posting;       /* threads inside pi_thread_post() */
     int wake_fd;                    /* eventfd; -1 until first needed */
+    pid_t tid;                      /* of the system; 0 until first needed */
+    struct io_fd *_Atomic blocked;  /* that it reads from in a blocking call */
     bool known;
     bool watched;                   /* without a loop, too */
     struct pi_thread *next_watched; /* watch.c */
@@ -100,6 +103,9 @@ static inline struct pi_task *pi_task_self(void)
     return __builtin_expect(err != NULL, 1) ? (struct pi_task *)err : pi_task_first();
 }
 
+/* Ends a blocking read of another thread, see io_direct.c; otherwise ignored, as by default. */
+enum { PI_WAKE_SIGNAL = SIGURG };
+
 /* Sends msg to a thread, which runs it when it next waits. The caller knows that the thread cannot
  * end before it has run msg. From any thread, and from signal handlers. */
 void pi_thread_post(struct pi_thread *th, struct pi_msg *msg);
@@ -118,6 +124,11 @@ static inline bool pi_thread_has_mail(struct pi_thread *th)
 {
     return atomic_load_explicit(&th->inbox, memory_order_relaxed) != NULL;
 }
+
+/* In the child of a fork: the running context becomes the root of its only thread, with no loop, no
+ * scope and no messages. What its loop had in memory stays allocated; the caller's frames, which
+ * may be on a task's stack, are among it. */
+void pi_thread_after_fork(void);
 
 /* Starts a thread, joinable when id is asked for, else detached; stack in bytes, 0: the default. It
  * takes no signals but those that its own faults raise. 0 or a negative code. */
@@ -139,6 +150,8 @@ struct pi_loop *pi_loop_need(struct pier_scope *scope);
 struct pi_loop *pi_loop_open(struct pier_scope *scope, const struct io_backend *backend, void *io);
 /* After a scope's end: the loop that it made ends too. */
 void pi_loop_scope_ended(struct pier_scope *scope);
+/* In the child of a fork: closes what the parent's loop has open here, and leaves its memory. */
+void pi_loop_after_fork(struct pi_loop *loop);
 /* The running task has ended, and its stack may be used again: the context that goes on. */
 struct pi_context *pi_loop_exit_task(struct pi_loop *loop, struct pi_task *self);
 /* The time that deadlines of operations count from: the loop's, read once a poll; the clock's
@@ -163,10 +176,18 @@ void pi_watch_loop(struct pi_thread *th, struct pi_loop *loop);
 /* The watchdog's thread runs from the first start to the last stop. */
 void pi_watchdog_start(void);
 void pi_watchdog_stop(void);
+/* From hold to release it does not run: other threads are in the way of a fork. */
+void pi_watchdog_hold(void);
+void pi_watchdog_release(void);
+/* In the child of a fork: nobody is watched, nobody watches. */
+void pi_watch_after_fork(void);
 
 /* overflow.c: reports of stack overflows on the loop's thread. */
 void pi_overflow_watch(struct pi_loop *loop);
 void pi_overflow_unwatch(struct pi_loop *loop);
+
+/* signal.c, in the child of a fork: nobody waits, nothing has come. */
+void pi_signal_after_fork(void);
 
 /* scope.c */
 /* 0, or the code that a wait of self must return now. */
@@ -185,6 +206,16 @@ static inline int pi_cancel_check(struct pi_task *self)
     if (__builtin_expect(pi_thread_has_mail(self->thread), 0) && !self->thread->loop)
         pi_thread_drain(self->thread);
     return pi_cancel_flag(self);
+}
+/* The running task when there is nothing that the entry of a call must look at; else NULL. For fast
+ * paths: without a call in it, the caller needs no stack frame. */
+static inline struct pi_task *pi_task_undisturbed(void)
+{
+    struct pi_task *self = (struct pi_task *)pi_err_self;
+    if (__builtin_expect(!self || pi_thread_has_mail(self->thread), 0))
+        return NULL;
+    const struct pier_scope *s = self->scope;
+    return __builtin_expect(s && (s->cancelled || s->nearest_ns), 0) ? NULL : self;
 }
 /* The earlier of a wait's own deadline and its scopes'; 0: none. */
 static inline int64_t pi_deadline(const struct pi_task *self, int64_t own_ns)

@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -85,6 +86,8 @@ static void wake(struct pi_thread *th)
         syscall(SYS_futex, &th->sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     } else if (how == PI_SLEEPS_FD) {
         pi_thread_raise_wake_fd(th);
+    } else if (how == PI_SLEEPS_READ) {
+        syscall(SYS_tgkill, getpid(), th->tid, PI_WAKE_SIGNAL);
     }
 }
 
@@ -162,6 +165,35 @@ void pi_thread_clear_wake_fd(struct pi_thread *th)
     uint64_t count;
     ssize_t n = read(th->wake_fd, &count, sizeof count);
     PIER_ASSERT(n == sizeof count || errno == EAGAIN || errno == EINTR);
+}
+
+void pi_thread_after_fork(void)
+{
+    struct pi_task *self = pi_task_self();
+    struct pi_thread *th = self->thread;
+    struct pi_context here = self->context;
+    struct pi_err err = { 0 };
+    if (th->loop)
+        pi_loop_after_fork(th->loop);
+    if (th->wake_fd >= 0)
+        close(th->wake_fd);
+    pi_err_move(&err, &self->err);
+    memset(&th->root, 0, sizeof th->root);
+    th->root.thread = th;
+    th->root.name = "thread";
+    th->root.born_ns = pi_clock_ns();
+    th->root.context = here;
+    th->root.err = err;
+    th->loop = NULL;
+    th->wake_fd = -1;
+    th->tid = 0;
+    atomic_store(&th->blocked, NULL);
+    th->watched = false;
+    th->next_watched = NULL;
+    atomic_store(&th->inbox, NULL);
+    atomic_store(&th->sleeping, PI_AWAKE);
+    atomic_store(&th->posting, 0);
+    pi_err_self = &th->root.err;
 }
 
 static void block_signals(sigset_t *before)

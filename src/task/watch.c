@@ -233,7 +233,8 @@ int pier_task_dump(FILE *out)
 
 static pthread_cond_t watchdog_wake = PTHREAD_COND_INITIALIZER;
 static pthread_t watchdog_thread;
-static int watchdog_ms = 100, watchdog_users;
+static int watchdog_ms = 100, watchdog_users, watchdog_holds;
+static bool watchdog_runs;
 static uintptr_t watchdog_turn; /* which of the threads, one after another, is to run */
 
 /* The name may be rewritten meanwhile; what is logged is at worst half of each. */
@@ -294,25 +295,63 @@ void pier_watchdog(int threshold_ms)
     pthread_mutex_unlock(&lock);
 }
 
-/* Without a thread for it there is no watchdog, and that is no reason not to serve. */
+/* With the lock held. Without a thread for it there is no watchdog, and that is no reason not to
+ * serve. */
+static void start_watching(void)
+{
+    if (watchdog_runs || watchdog_users == 0 || watchdog_holds > 0)
+        return;
+    void *turn = (void *)watchdog_turn;
+    watchdog_runs = pi_thread_start(&watchdog_thread, watchdog_main, turn, 0) == 0;
+}
+
+/* With the lock held, which it lets go of. */
+static void stop_watching(void)
+{
+    bool ran = watchdog_runs;
+    pthread_t stopped = watchdog_thread; /* another may start before this one has ended */
+    watchdog_runs = false;
+    watchdog_turn += ran;
+    pthread_cond_broadcast(&watchdog_wake);
+    pthread_mutex_unlock(&lock);
+    if (ran)
+        pthread_join(stopped, NULL);
+}
+
 void pi_watchdog_start(void)
 {
     pthread_mutex_lock(&lock);
-    if (watchdog_users++ == 0 &&
-        pi_thread_start(&watchdog_thread, watchdog_main, (void *)watchdog_turn, 0) < 0)
-        watchdog_users = 0;
+    watchdog_users++;
+    start_watching();
     pthread_mutex_unlock(&lock);
 }
 
 void pi_watchdog_stop(void)
 {
     pthread_mutex_lock(&lock);
-    bool last = watchdog_users > 0 && --watchdog_users == 0;
-    pthread_t stopped = watchdog_thread; /* another may start before this one has ended */
-    if (last)
-        watchdog_turn++;
-    pthread_cond_broadcast(&watchdog_wake);
+    if (--watchdog_users == 0)
+        stop_watching();
+    else
+        pthread_mutex_unlock(&lock);
+}
+
+void pi_watchdog_hold(void)
+{
+    pthread_mutex_lock(&lock);
+    watchdog_holds++;
+    stop_watching();
+}
+
+void pi_watchdog_release(void)
+{
+    pthread_mutex_lock(&lock);
+    watchdog_holds--;
+    start_watching();
     pthread_mutex_unlock(&lock);
-    if (last)
-        pthread_join(stopped, NULL);
+}
+
+void pi_watch_after_fork(void)
+{
+    watched = NULL;
+    watchdog_users = watchdog_holds = 0;
 }

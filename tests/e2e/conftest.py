@@ -6,7 +6,7 @@ Run: /usr/bin/python3 -m pytest tests/e2e
 
     PIER_BIN            the binary, default build/cli/pier
     PIER_TEST_SLOW=1    every deadline × 5, for Valgrind, sanitizers and busy machines
-    PIER_E2E_BACKENDS   comma-separated backends that `--model tasks` runs on, default "epoll"
+    PIER_E2E_BACKENDS   comma-separated backends that tasks run on, default "epoll"
 
 A test that takes `serve` runs once for each model and backend; `@pytest.mark.models("tasks")`
 narrows that.
@@ -30,7 +30,8 @@ from pierlib import SCALE, WAIT, Model, Peer, Process, Server  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BACKENDS = os.environ.get("PIER_E2E_BACKENDS", "epoll").split(",")
-MODELS = [Model("tasks", backend) for backend in BACKENDS] + [Model("threads", "direct")]
+MODELS = [Model(name, backend) for name in ("tasks", "prefork") for backend in BACKENDS]
+MODELS += [Model("threads", "direct"), Model("processes", "direct")]
 TEST_SECONDS = {
     False: 60 * SCALE,
     True: 180 * SCALE,
@@ -103,7 +104,7 @@ def model_env(base_env, request):
     env = dict(base_env)
     if "model" in request.fixturenames:
         model = request.getfixturevalue("model")
-        if model.name == "tasks":
+        if model.backend != "direct":
             env["PIER_BACKEND"] = model.backend
     else:
         env["PIER_BACKEND"] = BACKENDS[0]
@@ -131,14 +132,24 @@ def serve(pier_bin, model, model_env):
 
     `urls` default to one TCP port of the system's choice. `lines` is how many "listening on" lines
     to wait for (default: one a URL; 0 for none). `wrapper` is a command that execs its arguments.
+    Workers that are processes all accept when this returns.
     """
     with contextlib.ExitStack() as stack:
 
         def start(*args, urls=("tcp://127.0.0.1:0",), lines=None, env=None, wrapper=(), **popen):
+            if "chat" in args and model.name in ("processes", "prefork"):
+                pytest.skip("a chat room is in one process")
             argv = [*wrapper, pier_bin, "serve", "--model", model.name, *args, *urls]
+            lines = len(urls) if lines is None else lines
+            ready = None
+            if model.name == "prefork" and lines and "NOTIFY_SOCKET" not in (env or {}):
+                ready = stack.enter_context(pierlib.NotifySocket())
+                env = {**(env or {}), "NOTIFY_SOCKET": ready.name}
             server = Server(argv, {**model_env, **(env or {})}, **popen)
             stack.callback(end, server)
-            server.wait_listening(len(urls) if lines is None else lines)
+            server.wait_listening(lines)
+            if ready:
+                ready.wait_ready()
             return server
 
         yield start

@@ -410,17 +410,43 @@ class Process:
 
     # what the kernel knows of it
 
+    def processes(self):
+        """Its own pid and those of the processes that it has forked, not of other programs'."""
+        table = process_table()
+        name = table[self.pid].name if self.pid in table else None
+        own = {self.pid}
+        while more := {
+            pid
+            for pid, entry in table.items()
+            if entry.parent in own and entry.name == name and pid not in own
+        }:
+            own |= more
+        return own
+
+    def _sum(self, figure):
+        total = 0
+        for pid in self.processes():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                total += figure(pid)
+        return total
+
     def rss(self):
-        with open(f"/proc/{self.pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        def pages(pid):
+            with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+                return int(file.read().split()[1])
+
+        return self._sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def cpu(self):
-        with open(f"/proc/{self.pid}/stat", encoding="utf-8") as file:
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        def ticks(pid):
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+                fields = file.read().rpartition(")")[2].split()
+            return int(fields[11]) + int(fields[12])
+
+        return self._sum(ticks) / CLOCK_TICKS
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return self._sum(lambda pid: len(os.listdir(f"/proc/{pid}/fd")))
 
     def wait_descriptors(self, before):
         """Waits until no more are open than `before`, and a few that the server may need."""
@@ -429,9 +455,12 @@ class Process:
         )
 
     def children(self):
-        """{pid: state} of its children, zombies included."""
+        """{pid: state} of the programs that it has started, zombies included."""
+        own = self.processes()
         return {
-            pid: state for pid, (state, parent) in process_table().items() if parent == self.pid
+            pid: entry.state
+            for pid, entry in process_table().items()
+            if entry.parent in own and pid not in own
         }
 
     def freeze(self):
@@ -439,16 +468,21 @@ class Process:
 
         def stopped():
             states = set()
-            for task in os.listdir(f"/proc/{self.pid}/task"):
-                with open(f"/proc/{self.pid}/task/{task}/stat", encoding="utf-8") as file:
-                    states.add(file.read().rpartition(")")[2].split()[0])
+            for pid in self.processes():
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/stat", encoding="utf-8") as file:
+                        states.add(file.read().rpartition(")")[2].split()[0])
             return states <= {"T", "t"}
 
-        self.signal(signal.SIGSTOP)
-        wait_until(stopped, "the process stands still")
+        self.signal(signal.SIGSTOP)  # first of all: then it starts no more processes
+        wait_until(lambda: process_table()[self.pid].state in "Tt", "the process stands still")
+        for pid in self.processes():
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(stopped, "all its processes stand still")
 
     def thaw(self):
-        self.signal(signal.SIGCONT)
+        for pid in self.processes():
+            os.kill(pid, signal.SIGCONT)
 
 
 def run(argv, env, stdin=b"", timeout=WAIT):
@@ -464,20 +498,23 @@ def run(argv, env, stdin=b"", timeout=WAIT):
     return Result(done.returncode, done.stdout, err, time.monotonic() - begin)
 
 
+Entry = collections.namedtuple("Entry", "state parent name")
+
+
 def process_table():
-    """{pid: (state, parent)} of every process."""
+    """{pid: Entry} of every process."""
     table = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="utf-8") as file:
-                state, parent = file.read().rpartition(")")[2].split()[:2]
-                table[int(name)] = (state, int(parent))
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+            state, parent = rest.split()[:2]
+            table[int(pid)] = Entry(state, int(parent), name)
     return table
 
 
 def process_gone(pid):
     """Whether it runs no more. A zombie does not; `children` shows whose it is."""
-    return process_table().get(pid, ("Z", 0))[0] == "Z"
+    return pid not in (table := process_table()) or table[pid].state == "Z"
 
 
 class Server(Process):
@@ -512,6 +549,13 @@ class Server(Process):
         self.clients.append(client)
         return client
 
+    def wait_served(self, count):
+        """Where each connection has a process: waits until there are so many, no more, no less."""
+        if self.endpoints[0].model == "processes":
+            wait_until(
+                lambda: len(self.processes()) == 1 + count, f"{count} processes serve connections"
+            )
+
     def extra_lines(self, since=0):
         """Stderr lines that are not "listening on"."""
         return [line for line in self.lines(since) if not LISTENING.match(line)]
@@ -543,6 +587,23 @@ class Server(Process):
         """A new client of the `message` handler is answered."""
         with self.connect() as client:
             round_trip(client, "still there")
+
+
+class NotifySocket:
+    """What a service manager has: it hears when a server accepts."""
+
+    def __enter__(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.sock.bind(f"\0pier-e2e-notify-{os.getpid()}-{time.monotonic_ns()}")
+        self.sock.settimeout(WAIT)
+        self.name = "@" + self.sock.getsockname()[1:].decode()
+        return self
+
+    def wait_ready(self):
+        assert self.sock.recv(100) == b"READY=1"
+
+    def __exit__(self, *_):
+        self.sock.close()
 
 
 class Peer:

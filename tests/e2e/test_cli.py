@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-VERBS = ["serve", "connect", "send", "sim", "info"]
+VERBS = ["serve", "connect", "send", "resolve", "ports", "hash", "sim", "info"]
 SERVE_OPTIONS = (
     "--handler --reply --once --exec --lines --max-line --model --workers --max-conns "
     "--idle-timeout --json -v"
@@ -54,6 +54,9 @@ def test_help_of_each_verb_has_examples(pier, verb):
         ("send", ["--greeting", "--timeout"]),
         ("sim", ["--list", "--seed", "--seeds", "--for", "--first", "--jobs", "--trace", "--json"]),
         ("info", ["--json"]),
+        ("resolve", ["--ipv4", "--ipv6", "--reverse", "--json", "--timeout"]),
+        ("ports", ["--json"]),
+        ("hash", ["--check"]),
     ],
 )
 def test_help_names_every_option(pier, verb, options):
@@ -139,9 +142,9 @@ def test_an_unknown_model_is_a_usage_error(pier):
     usage_error(pier("serve", "--model", "fibres", LOCAL), "fibres")
 
 
-@pytest.mark.parametrize("later", ["processes", "prefork"])
-def test_models_to_come_are_not_yet_there(pier, later):
-    usage_error(pier("serve", "--model", later, LOCAL), "not yet")
+@pytest.mark.parametrize("forking", ["processes", "prefork"])
+def test_a_chat_room_does_not_span_processes(pier, forking):
+    usage_error(pier("serve", "--model", forking, "--handler", "chat", LOCAL), "chat")
 
 
 @pytest.mark.parametrize("option", ["--workers", "--max-conns", "--max-line"])
