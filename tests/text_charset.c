@@ -47,6 +47,18 @@ TEST(a_nul_is_a_character_as_others)
     ck_assert_mem_eq(out, "\0a\0\0\0\0", 6);
 }
 
+TEST(a_letter_and_its_mark_stay_two_characters)
+{
+    char out[32];
+    ck_assert_int_eq(pier_decode(out, sizeof out, "windows-1258", SIZED("a\xcc")), 3);
+    ck_assert_str_eq(out, "a\xcc\x80");
+    ck_assert_int_eq(pier_decode(out, sizeof out, "windows-1258", SIZED("a")), 1);
+    ck_assert_int_eq(pier_decode(out, sizeof out, "windows-1255", SIZED("\xf9\xd1")), 4);
+    ck_assert_str_eq(out, "\xd7\xa9\xd7\x81");
+    ck_assert_int_eq(pier_decode(out, sizeof out, "big5-hkscs", SIZED("\x88\x66")), 2);
+    ck_assert_str_eq(out, "\xc3\x8a");
+}
+
 /* Every cap: the whole result and its end, or -ENOSPC and nothing; not a byte beyond. */
 static void fits_exactly(bool encodes, const char *charset, const char *in, size_t len)
 {
