@@ -32,7 +32,7 @@ static void *talk(void *name)
 int main(int argc, char **argv)
 {
     pthread_t threads[CLIENTS];
-    char names[CLIENTS][16];
+    char names[CLIENTS][32];
     int code = 0;
     url = argc > 1 ? argv[1] : url;
     setlinebuf(stdout);

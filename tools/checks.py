@@ -13,7 +13,7 @@ from pathlib import Path
 MAX_COLUMNS = 100
 MAX_FUNCTION_LINES = 70
 FORMATTER = "clang-format-14"
-CODE_FOLDERS = ("src", "include", "cli", "examples", "tests", "bench")
+CODE_FOLDERS = ("src", "include", "cli", "examples", "tests", "bench", "fuzz")
 
 # The layer table: a folder of src/ (or the public header of its name) and what it may include.
 LAYERS = {
@@ -120,7 +120,7 @@ def layer_violation(root, path, include):
         return "private header" if kind == "private" and not own else None
     if ".." in include:
         return "leaves its folder"
-    if path.parts[0] == "tests":
+    if path.parts[0] in ("tests", "fuzz"):
         allowed = {".", path.stem.split("_")[0]}
         return "private header of another folder" if kind == "private" and folder not in allowed \
             else None

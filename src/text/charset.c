@@ -34,6 +34,7 @@ enum traits {
     UNICODE = 1,  /* has all characters */
     TWO_BYTE = 2, /* made of units of two bytes */
     COMPOSES = 4, /* glibc waits for what may be composed with a character */
+    PASSES = 8,   /* glibc goes past A2 E8, the one pair that it does not know */
 };
 
 /* labels: other names, without what is neither letter nor digit, by the WHATWG Encoding Standard
@@ -61,7 +62,7 @@ static const struct charset charsets[] = {
     { "euc-jp", "EUC-JP", "cseucpkdfmtjapanese xeucjp ujis", 0 },
     { "euc-kr", "UHC",
       "cseuckr csksc56011987 isoir149 korean ksc5601 ksc56011987 ksc56011989 windows949 cp949 uhc",
-      0 },
+      PASSES },
     { "iso-8859-1", "ISO-8859-1", "latin1 l1 cp819 ibm819 csisolatin1 isoir100 iso885911987", 0 },
     { "iso-8859-2", "ISO-8859-2", "latin2 l2 csisolatin2 isoir101 iso885921987", 0 },
     { "iso-8859-3", "ISO-8859-3", "latin3 l3 csisolatin3 isoir109 iso885931988", 0 },
@@ -332,14 +333,11 @@ static size_t convert_alone(struct pier_codec *c, struct output *out, const unsi
     return 0;
 }
 
-/* Whether iconv() has gone past what it then complained of, though what follows is fine: for that
- * is what it does with A2 E8, the one pair that its UHC does not know. */
-static bool passed_over(struct pier_codec *c, const unsigned char *next, size_t len)
+/* Whether what iconv() complains of is the pair that it has gone past already; else it stands
+ * before it. */
+static bool passed_over(const struct pier_codec *c, const unsigned char *p, size_t n)
 {
-    char scratch[64];
-    struct output nowhere = { scratch, sizeof scratch };
-    int rc;
-    return convert(c, &nowhere, next, len, &rc) > 0 || rc != -EILSEQ;
+    return (charset_of(c)->traits & PASSES) && n >= 2 && p[n - 2] == 0xa2 && p[n - 1] == 0xe8;
 }
 
 /* The steps below convert from p, at least one character, and return how many bytes; 0 when those
@@ -351,7 +349,7 @@ static size_t decode_step(struct pier_codec *c, struct output *out, const unsign
     int rc, traits = charset_of(c)->traits;
     size_t n = traits & COMPOSES ? convert_alone(c, out, p, len, &rc)
                                  : convert(c, out, p, len, &rc);
-    if (rc == -EILSEQ && n >= 2 && passed_over(c, p + n, len - n))
+    if (rc == -EILSEQ && passed_over(c, p, n))
         n -= 2;
     if (n > 0 || rc == 0 || rc == -EINVAL)
         return n;
