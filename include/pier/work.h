@@ -66,7 +66,7 @@ struct pier_pool_opts {
     size_t max_item_size; /* bytes of an input, and of a result; 0: 64 MiB */
 };
 
-/* What to do. {0} is the default of every field that is not set below the line. */
+/* What to do: inputs in one of two forms, then options, whose defaults are 0. */
 struct pier_pool_job {
     size_t count; /* of inputs */
 
@@ -81,7 +81,7 @@ struct pier_pool_job {
     pier_pool_bytes_fn bytes_fn;
     struct pier_pool_item *items;
 
-    /* ---- */
+    /* Options. */
     bool keep_going; /* after a failure; else the first one stops the rest */
     int *codes;      /* NULL, or count of them: 0, a failure's code, -ECANCELED if it was not run */
     int timeout_ms;  /* for one input, after which its worker is killed; noticed at most a quarter
