@@ -139,19 +139,28 @@ def find_pier(name, source):
     return path
 
 
+def find_library(name, source):
+    path = os.path.join(build_dir, source)
+    if not os.path.exists(path):
+        raise Absent(f"{os.path.relpath(path, ROOT)} is not built (./dev build)")
+    return path
+
+
 class Contestant:
     """One program and how it is started. `floor`: a bare loop that ratios refer to. `says`: what its `listening on`
     line must contain, or it is absent: a backend that fell back to another is not measured under the wrong name.
+    `own_floor`: the bare loop of its own kind.
 
     `argv(path, argument, workers)` is the command. The argument is the buffer's size, or where to relay to; `workers`
     is 1 but in the workload that compares them.
     """
 
-    def __init__(self, name, build, source, argv, *, target=None, env=None, floor=False, workers=1, says=""):
+    def __init__(self, name, build, source, argv, *, target=None, env=None, floor=False, workers=1, says="",
+                 own_floor=""):
         self.name, self.build, self.source, self.argv = name, build, source, argv
         self.target = target or os.path.splitext(os.path.basename(source))[0]
         self.env, self.floor, self.workers, self.says = env or {}, floor, workers, says
-        self.path = None
+        self.own_floor, self.path = own_floor, None
 
     def prepare(self):
         self.path = self.build(self.target, self.source)
@@ -167,12 +176,20 @@ def plain(path, argument, workers):
     return [path, argument]
 
 
+def with_workers(path, argument, workers):
+    return [path, argument, workers]
+
+
 def python(*args):
     return lambda path, argument, workers: [PYTHON, "-B", path, *args, argument]
 
 
-def pier(model):
-    return lambda path, argument, workers: [path, "tcp://127.0.0.1:0", argument, workers, model]
+def pier(model, scheme="tcp"):
+    return lambda path, argument, workers: [path, f"{scheme}://127.0.0.1:0", argument, workers, model]
+
+
+def who(path, argument, workers):
+    return [path, "tcp://127.0.0.1:0", workers]
 
 
 def pier_serve(path, argument, workers):
@@ -193,7 +210,8 @@ uring = build_c_with("liburing-dev", "uring", "liburing.h")
 
 
 def backend(name):
-    return {"env": {"PIER_BACKEND": name}, "says": f"({name})"}
+    return {"env": {"PIER_BACKEND": name}, "says": f"({name})",
+            "own_floor": {"epoll": "bare-epoll", "io_uring": "bare-uring"}[name]}
 
 
 def go_procs(count):
@@ -206,7 +224,8 @@ SERVERS = [
     Contestant("bare-thread", build_c, "echo_thread.c", plain),
     Contestant("pier", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
     Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks"), **backend("io_uring")),
-    Contestant("pier-threads", find_pier, "bench/echo_pier", pier("threads"), says="(direct)"),
+    Contestant("pier-threads", find_pier, "bench/echo_pier", pier("threads"), says="(direct)",
+               own_floor="bare-thread"),
     Contestant("libuv", uv, "peers/echo_libuv.c", plain),
     Contestant("libevent", event, "peers/echo_libevent.c", plain),
     Contestant("tokio", build_tokio, "peers/echo_tokio", plain, target="echo_tokio"),
@@ -216,17 +235,38 @@ SERVERS = [
     Contestant("asyncio-streams", build_python, "peers/echo_asyncio.py", python("streams")),
 ]
 
+# The same handler in every model, beside the bare loop of each.
+MODELS = [
+    Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
+    Contestant("bare-thread", build_c, "echo_thread.c", plain),
+    Contestant("bare-process", build_c, "echo_process.c", plain),
+    Contestant("pier", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
+    Contestant("pier-threads", find_pier, "bench/echo_pier", pier("threads"), says="(direct)",
+               own_floor="bare-thread"),
+    Contestant("pier-processes", find_pier, "bench/echo_pier", pier("processes"), says="(direct)",
+               own_floor="bare-process"),
+    Contestant("pier-prefork", find_pier, "bench/echo_pier", pier("prefork"), **backend("epoll")),
+]
+
 # `pier serve` itself: only its start is measured, against the start of the others.
 STARTUP = [Contestant("pier serve", find_pier, "cli/pier", pier_serve), *SERVERS]
 
 # The same server with one worker and with two, each allowed on both cores.
 WORKERS = [
-    Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
-    Contestant("pier-1", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
-    Contestant("pier-2", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll"), workers=2),
-    Contestant("go-1", build_go, "peers/echo.go", plain, target="echo_go", env=go_procs(1)),
-    Contestant("go-2", build_go, "peers/echo.go", plain, target="echo_go", env=go_procs(2)),
+    *(Contestant(f"{name}-{count}", build, source, with_workers, floor=count == 1, workers=count)
+      for name, build, source in (("bare-epoll", build_c, "echo_epoll.c"), ("bare-uring", uring, "echo_uring.c"))
+      for count in (1, 2)),
+    *(Contestant(f"{name}-{count}", find_pier, "bench/echo_pier", pier("tasks"),
+                 **dict(backend(which), own_floor=f"{floor}-{count}"), workers=count)
+      for name, which, floor in (("pier", "epoll", "bare-epoll"), ("pier-uring", "io_uring", "bare-uring"))
+      for count in (1, 2)),
+    *(Contestant(f"go-{count}", build_go, "peers/echo.go", plain, target="echo_go", env=go_procs(count))
+      for count in (1, 2)),
 ]
+
+# A server whose handlers say on which worker they run.
+BALANCE = [Contestant(f"pier-{which}-{count}", find_pier, "bench/who_pier", who, **backend(which), workers=count)
+           for which in ("epoll", "io_uring") for count in (2, 4)]
 
 RELAYS = [
     Contestant("bare-splice", build_c, "relay_splice.c", plain, floor=True),
@@ -235,15 +275,33 @@ RELAYS = [
     Contestant("go", build_go, "peers/relay.go", plain, target="relay_go", env=go_procs(1)),
 ]
 
+DATAGRAMS = [
+    Contestant("bare-recvmmsg", build_c, "echo_udp.c", plain, floor=True),
+    Contestant("bare-recvfrom", build_c, "echo_udp.c", lambda path, argument, workers: [path, argument, "--single"]),
+    Contestant("pier", find_pier, "bench/echo_pier", pier("tasks", "udp"), **backend("epoll")),
+    Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks", "udp"), **backend("io_uring")),
+    Contestant("go", build_go, "peers/echo_udp.go", plain, target="echo_udp_go", env=go_procs(1)),
+    Contestant("asyncio", build_python, "peers/echo_udp_asyncio.py", python()),
+    Contestant("uvloop", build_uvloop, "peers/echo_udp_asyncio.py", python("uvloop")),
+]
+
 BACKEND = SERVERS[0]  # what the relays relay to
 
 MICRO = [
     Contestant("pier", find_pier, "bench/micro", alone),
-    Contestant("pthread", build_c, "micro_pthread.c", alone),
+    Contestant("pthread", build_c, "micro_pthread.c", alone, floor=True),
     Contestant("tokio", build_tokio, "peers/echo_tokio", alone, target="micro_tokio"),
     Contestant("go", build_go, "peers/micro.go", alone, target="micro_go", env=go_procs(1)),
     Contestant("asyncio", build_python, "peers/micro_asyncio.py", alone_python),
 ]
+
+
+CROWD = [
+    Contestant("pier", find_pier, "bench/crowd", alone),
+    Contestant("go", build_go, "peers/crowd.go", alone, target="crowd_go", env=go_procs(1)),
+]
+
+SIZE = [Contestant("libpier.so", find_library, "libpier.so", alone)]
 
 
 def build_load():

@@ -7,11 +7,14 @@
  * (`--level` shows the difference). EPOLLOUT is watched from the start: it costs nothing until a
  * send was short.
  *
- * Usage: echo_epoll [--level] [BUFFER]. Prints `listening on tcp://127.0.0.1:PORT`.
+ * WORKERS are threads with an epoll set each; connections go to them in turn.
+ *
+ * Usage: echo_epoll [--level] [BUFFER [WORKERS]]. Prints `listening on tcp://127.0.0.1:PORT`.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -20,6 +23,7 @@
 
 #define EVENT_COUNT 512
 #define FD_COUNT 65536
+#define WORKER_MAX 64
 
 /* What a slow peer has not taken yet. */
 struct rest {
@@ -28,8 +32,11 @@ struct rest {
 };
 
 static struct rest rests[FD_COUNT];
-static char *buf;
 static size_t buf_cap = 65536;
+static bool level;
+static int listener = -1, worker_count = 1;
+static int sets[WORKER_MAX]; /* of epoll */
+static _Thread_local char *buf;
 
 static void drop(int fd)
 {
@@ -86,32 +93,54 @@ static bool serve(int fd)
     return true;
 }
 
-int main(int argc, char **argv)
+static void accept_all(void)
 {
-    bool level = argc > 1 && strcmp(argv[1], "--level") == 0;
-    if (argc > 1 + level)
-        buf_cap = strtoul(argv[1 + level], NULL, 10);
+    static int turn;
+    int on = 1, fd;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        struct epoll_event ev = { .events = level ? EPOLLIN : EPOLLIN | EPOLLOUT | EPOLLET,
+                                  .data.fd = fd };
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        epoll_ctl(sets[turn++ % worker_count], EPOLL_CTL_ADD, fd, &ev);
+    }
+}
+
+static void *run_worker(void *arg)
+{
+    struct epoll_event events[EVENT_COUNT];
+    int ep = *(int *)arg;
     buf = malloc(buf_cap);
-    int listener = listen_loopback();
-    int ep = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event ev = { .events = EPOLLIN, .data.fd = listener }, events[EVENT_COUNT];
-    epoll_ctl(ep, EPOLL_CTL_ADD, listener, &ev);
     for (;;) {
         int count = epoll_wait(ep, events, EVENT_COUNT, -1);
         for (int i = 0; i < count; i++) {
             int fd = events[i].data.fd;
-            if (fd != listener) {
-                if (!serve(fd))
-                    drop(fd);
-                continue;
-            }
-            int on = 1;
-            while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-                setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-                ev.events = level ? EPOLLIN : EPOLLIN | EPOLLOUT | EPOLLET;
-                ev.data.fd = fd;
-                epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev);
-            }
+            if (fd == listener)
+                accept_all();
+            else if (!serve(fd))
+                drop(fd);
         }
     }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    level = argc > 1 && strcmp(argv[1], "--level") == 0;
+    if (argc > 1 + level)
+        buf_cap = strtoul(argv[1 + level], NULL, 10);
+    if (argc > 2 + level)
+        worker_count = atoi(argv[2 + level]);
+    if (worker_count < 1 || worker_count > WORKER_MAX)
+        return 2;
+    listener = listen_loopback();
+    for (int i = 0; i < worker_count; i++)
+        sets[i] = epoll_create1(EPOLL_CLOEXEC);
+    for (int i = 1; i < worker_count; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, run_worker, &sets[i]) != 0)
+            return 1;
+    }
+    struct epoll_event ev = { .events = EPOLLIN, .data.fd = listener };
+    epoll_ctl(sets[0], EPOLL_CTL_ADD, listener, &ev);
+    run_worker(&sets[0]);
 }

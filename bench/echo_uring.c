@@ -7,13 +7,15 @@
  * wait (MSG_DONTWAIT) and take all or fail (MSG_WAITALL), so one that posts no completion is done;
  * the rare short one is finished with a blocking poll, which a floor may do and a server may not.
  *
- * Usage: echo_uring [BUFFER]. Prints `listening on tcp://127.0.0.1:PORT`. Exit code 77 where
- * io_uring is refused.
+ * Usage: echo_uring [BUFFER [WORKERS]]. Prints `listening on tcp://127.0.0.1:PORT`. Exit code 77
+ * where io_uring is refused.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "listen.h"
@@ -24,8 +26,9 @@
 #define SMALL_COUNT 1024 /* buffers; must be powers of two */
 #define LARGE_COUNT 16   /* more would only cycle through memory */
 #define LARGE_BYTES 16384
+#define WORKER_MAX 64
 
-enum kind { ACCEPT, RECEIVE, SEND, IGNORE };
+enum kind { ACCEPT, HANDED, RECEIVE, SEND, IGNORE };
 
 /* What a completion is about: kind in 8 bits, buffer in 24, descriptor in 32. */
 static uint64_t tag(enum kind kind, int buffer, int fd)
@@ -33,13 +36,18 @@ static uint64_t tag(enum kind kind, int buffer, int fd)
     return (uint64_t)kind | (uint64_t)buffer << 8 | (uint64_t)fd << 32;
 }
 
-static struct io_uring ring;
-static struct io_uring_buf_ring *free_bufs;
-static char *bufs;
 static size_t buf_cap = 4096;
-static int buf_count;
-static uint32_t due_len[SMALL_COUNT]; /* what each buffer's send must take */
-static int used[SMALL_COUNT], used_count;
+static int worker_count = 1;
+static int pipes[WORKER_MAX][2]; /* by which the first worker hands connections to the others */
+
+/* A worker's own. */
+static _Thread_local struct io_uring ring;
+static _Thread_local struct io_uring_buf_ring *free_bufs;
+static _Thread_local char *bufs;
+static _Thread_local int buf_count;
+static _Thread_local uint32_t due_len[SMALL_COUNT]; /* what each buffer's send must take */
+static _Thread_local int used[SMALL_COUNT], used_count;
+static _Thread_local int handed; /* the connection that the pipe brings */
 
 static void fail(const char *what, int rc)
 {
@@ -109,12 +117,30 @@ static void finish_send(int fd, int buffer, int res)
     }
 }
 
+static void arm_handed(int pipe)
+{
+    struct io_uring_sqe *sqe = next_sqe();
+    io_uring_prep_read(sqe, pipe, &handed, sizeof handed, 0);
+    io_uring_sqe_set_data64(sqe, tag(HANDED, 0, pipe));
+}
+
+/* Connections go to the workers in turn, so that all have equally many. */
+static void serve_in_turn(int fd)
+{
+    static int turn;
+    int worker = turn++ % worker_count;
+    if (worker == 0)
+        arm_receive(fd);
+    else if (write(pipes[worker][1], &fd, sizeof fd) != sizeof fd)
+        fail("pipe", -errno);
+}
+
 static void on_accept(const struct io_uring_cqe *cqe, int listener)
 {
     int on = 1;
     if (cqe->res >= 0) {
         setsockopt(cqe->res, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        arm_receive(cqe->res);
+        serve_in_turn(cqe->res);
     }
     if (!(cqe->flags & IORING_CQE_F_MORE))
         arm_accept(listener);
@@ -174,12 +200,30 @@ static void set_up(void)
     recycle(buf_count);
 }
 
-int main(int argc, char **argv)
+static void on_completion(const struct io_uring_cqe *cqe)
 {
-    if (argc > 1)
-        buf_cap = strtoul(argv[1], NULL, 10);
-    set_up();
-    arm_accept(listen_loopback());
+    int fd = (int)(cqe->user_data >> 32);
+    switch ((enum kind)(cqe->user_data & 0xff)) {
+    case ACCEPT:
+        on_accept(cqe, fd);
+        break;
+    case HANDED:
+        arm_receive(handed);
+        arm_handed(fd);
+        break;
+    case RECEIVE:
+        on_receive(cqe, fd);
+        break;
+    case SEND:
+        finish_send(fd, (int)(cqe->user_data >> 8 & 0xffffff), cqe->res);
+        break;
+    case IGNORE:
+        break;
+    }
+}
+
+static _Noreturn void serve(void)
+{
     for (;;) {
         int sent = used_count; /* their sends are in this submission */
         int rc = io_uring_submit_and_wait(&ring, 1);
@@ -189,23 +233,36 @@ int main(int argc, char **argv)
         unsigned head, count = 0;
         io_uring_for_each_cqe(&ring, head, cqe)
         {
-            int fd = (int)(cqe->user_data >> 32);
             count++;
-            switch ((enum kind)(cqe->user_data & 0xff)) {
-            case ACCEPT:
-                on_accept(cqe, fd);
-                break;
-            case RECEIVE:
-                on_receive(cqe, fd);
-                break;
-            case SEND:
-                finish_send(fd, (int)(cqe->user_data >> 8 & 0xffffff), cqe->res);
-                break;
-            case IGNORE:
-                break;
-            }
+            on_completion(cqe);
         }
         io_uring_cq_advance(&ring, count);
         recycle(sent);
     }
+}
+
+static void *run_worker(void *arg)
+{
+    set_up();
+    arm_handed(*(int *)arg);
+    serve();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        buf_cap = strtoul(argv[1], NULL, 10);
+    if (argc > 2)
+        worker_count = atoi(argv[2]);
+    if (worker_count < 1 || worker_count > WORKER_MAX)
+        return 2;
+    set_up();
+    for (int i = 1; i < worker_count; i++) {
+        pthread_t thread;
+        if (pipe2(pipes[i], O_CLOEXEC) < 0 ||
+            pthread_create(&thread, NULL, run_worker, &pipes[i][0]) != 0)
+            fail("worker", -EAGAIN);
+    }
+    arm_accept(listen_loopback());
+    serve();
 }

@@ -11,6 +11,9 @@
  * It polls without blocking: if it slept whenever it is ahead, slower servers would pay for its
  * wake-ups and faster ones not. --block makes it sleep, for servers that share its cores.
  *
+ * --udp: a connected datagram socket instead of each connection, a message a datagram; one that is
+ * lost ends the run.
+ *
  * With --idle N it opens N connections, says so once the server has accepted them all, and holds
  * them; a line "talk" on standard input exchanges one message on each.
  *
@@ -25,6 +28,7 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -45,7 +49,7 @@
 #define EVENT_COUNT 512
 #define SUB_BITS 7 /* 128 buckets an octave: a percentile is exact to 0.8 % */
 #define BUCKET_COUNT ((64 - SUB_BITS) << SUB_BITS)
-#define PROCESS_MAX 512
+#define PROCESS_MAX 4096
 #define CONNECT_BURST 50        /* connections, */
 #define CONNECT_REST_US 2000    /* then a rest, so that small backlogs do not overflow */
 #define CHECK_ALWAYS_BYTES 1024 /* longer chunks are compared in the warm-up only */
@@ -63,6 +67,7 @@ struct options {
     double warmup;
     pid_t pid;
     bool block;
+    bool udp;
 };
 
 struct conn {
@@ -266,18 +271,27 @@ static uint64_t percentile(const struct load *l, double share)
 
 /* ---- Connections ---- */
 
-static int open_conn(const struct sockaddr_in *addr)
+static int open_conn(const struct sockaddr_in *addr, int type)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
     if (fd < 0)
         die("socket: %s", strerror(errno));
     struct timeval limit = { .tv_sec = 10 };
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0)
-        die("connect: %s", strerror(errno));
+    if (type == SOCK_STREAM)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    int err = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? errno : 0;
+    if (err == EINTR) { /* a stopped and continued process: connecting goes on without it */
+        struct pollfd p = { .fd = fd, .events = POLLOUT };
+        socklen_t len = sizeof err;
+        err = ETIMEDOUT;
+        if (poll(&p, 1, 10000) == 1)
+            getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+    }
+    if (err)
+        die("connect: %s", strerror(err));
     return fd;
 }
 
@@ -287,7 +301,7 @@ static void open_conns(struct load *l, int count)
     if (!l->conns)
         die("out of memory");
     for (int i = 0; i < count; i++) {
-        l->conns[i].fd = open_conn(&l->opts.addr);
+        l->conns[i].fd = open_conn(&l->opts.addr, l->opts.udp ? SOCK_DGRAM : SOCK_STREAM);
         l->conns[i].number = (uint64_t)i;
         if (i % CONNECT_BURST == CONNECT_BURST - 1)
             usleep(CONNECT_REST_US);
@@ -457,7 +471,7 @@ static void print_result(const struct load *l, const struct usage *a, const stru
     printf(",\"busy\":%.4f,\"foreign\":%.4f,\"steal\":%.4f", cpu / wall,
            foreign > 0 ? foreign / wall : 0, (double)(b->steal_ns - a->steal_ns) / wall);
     printf(",\"wait\":%.4f,\"load_busy\":%.4f", (double)(b->wait_ns - a->wait_ns) / wall,
-           1 - (double)l->idle_ns / wall);
+           l->opts.block ? (double)(b->own_ns - a->own_ns) / wall : 1 - (double)l->idle_ns / wall);
     printf(",\"mean_ns\":%.0f,\"p50_ns\":%" PRIu64 ",\"p90_ns\":%" PRIu64 ",\"p99_ns\":%" PRIu64
            ",\"p999_ns\":%" PRIu64 ",\"max_ns\":%" PRIu64,
            (double)l->latency_sum_ns / ops, percentile(l, 0.5), percentile(l, 0.9),
@@ -506,7 +520,9 @@ static int run_closed_loop(struct load *l)
     uint64_t end_ns = clock_ns(CLOCK_MONOTONIC);
     struct usage after = read_usage(l->opts.pid, pids, &count);
     long kib = rss_kib(pids, count);
+    uint64_t idle_ns = l->idle_ns;
     drain(l);
+    l->idle_ns = idle_ns;
     print_result(l, &before, &after, end_ns - begin_ns, kib, count);
     return 0;
 }
@@ -592,6 +608,7 @@ static void parse_options(struct options *o, int argc, char **argv)
                                            { "pipeline", required_argument, NULL, 'k' },
                                            { "idle", required_argument, NULL, 'i' },
                                            { "block", no_argument, NULL, 'b' },
+                                           { "udp", no_argument, NULL, 'u' },
                                            { "pid", required_argument, NULL, 'p' },
                                            { NULL, 0, NULL, 0 } };
     *o = (struct options){
@@ -623,6 +640,9 @@ static void parse_options(struct options *o, int argc, char **argv)
         case 'b':
             o->block = true;
             break;
+        case 'u':
+            o->udp = true;
+            break;
         case 'p':
             o->pid = atoi(optarg);
             break;
@@ -631,10 +651,12 @@ static void parse_options(struct options *o, int argc, char **argv)
         }
     }
     if (optind < argc || o->addr.sin_port == 0 || o->connections < 1 || o->size < 1 ||
-        o->pipeline < 1 || o->seconds <= 0 || o->idle < 0) {
-        fputs("usage: load --connect ADDRESS:PORT [--connections N] [--size BYTES] [--pipeline K]\n"
-              "            [--block] [--seconds S] [--warmup S] [--pid SERVER] | [--idle N]\n",
-              stderr);
+        o->pipeline < 1 || o->seconds <= 0 || o->idle < 0 ||
+        (o->udp && (o->pipeline > 1 || o->idle))) {
+        fputs(
+            "usage: load --connect ADDRESS:PORT [--connections N] [--size BYTES] [--pipeline K]\n"
+            "            [--block] [--udp] [--seconds S] [--warmup S] [--pid SERVER] | [--idle N]\n",
+            stderr);
         exit(2);
     }
 }

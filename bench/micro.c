@@ -143,11 +143,11 @@ static int receive_many(void *arg)
     return 0;
 }
 
-static void bench_chan(const char *name, size_t cap)
+static void bench_chan(const char *name, size_t cap, int flags)
 {
     struct stream t = { .count = 400000 };
     struct pier_scope s;
-    check(pier_chan_init(&t.ch, sizeof(int64_t), cap, PIER_LOCAL));
+    check(pier_chan_init(&t.ch, sizeof(int64_t), cap, flags));
     pier_scope_open(&s, 0);
     int64_t start_ns = pier_now();
     pier_spawn(&s, send_many, &t);
@@ -159,12 +159,17 @@ static void bench_chan(const char *name, size_t cap)
 
 static void bench_chan_buffered(void)
 {
-    bench_chan("chan_buffered", 64);
+    bench_chan("chan_buffered", 64, PIER_LOCAL);
+}
+
+static void bench_chan_shared(void)
+{
+    bench_chan("chan_shared", 64, 0);
 }
 
 static void bench_chan_one(void)
 {
-    bench_chan("chan_one", 1);
+    bench_chan("chan_one", 1, PIER_LOCAL);
 }
 
 static void *send_from_thread(void *arg)
@@ -181,7 +186,7 @@ static void use_all_cores(void)
     sched_setaffinity(0, sizeof cores, &cores);
 }
 
-/* A thread sends, the calling thread receives. The last benchmark, as it unpins the process. */
+/* A thread sends, the calling thread receives. This and the ones below unpin the process. */
 static void bench_chan_threads(void)
 {
     use_all_cores();
@@ -199,9 +204,130 @@ static void bench_chan_threads(void)
     pier_chan_fini(&t.ch);
 }
 
+static void *send_from_loop(void *arg)
+{
+    struct pier_scope s;
+    pier_scope_open(&s, 0);
+    pier_spawn(&s, send_many, arg);
+    check(pier_scope_join(&s));
+    return NULL;
+}
+
+/* The same between tasks of two loops: who waits sleeps in its loop's poll. */
+static void bench_chan_loops(void)
+{
+    use_all_cores();
+    struct stream t = { .count = 100000 };
+    struct pier_scope s;
+    pthread_t thread;
+    check(pier_chan_init(&t.ch, sizeof(int64_t), 64, 0));
+    int64_t start_ns = pier_now();
+    if (pthread_create(&thread, NULL, send_from_loop, &t) != 0) {
+        failed = -1;
+        return;
+    }
+    pier_scope_open(&s, 0);
+    pier_spawn(&s, receive_many, &t);
+    check(pier_scope_join(&s));
+    pthread_join(thread, NULL);
+    report("chan_loops", t.count, start_ns);
+    pier_chan_fini(&t.ch);
+}
+
+/* ---- threads that lock ---- */
+
+struct crowd {
+    struct pier_mutex mutex;
+    long each;
+    long total; /* guarded */
+};
+
+static void *lock_many(void *arg)
+{
+    struct crowd *c = arg;
+    for (long i = 0; i < c->each; i++) {
+        check(pier_mutex_lock(&c->mutex));
+        c->total++;
+        pier_mutex_unlock(&c->mutex);
+    }
+    return NULL;
+}
+
+/* All lock as often as they can, with next to nothing in between. */
+static void bench_mutex_crowd(const char *name, int threads)
+{
+    use_all_cores();
+    struct crowd c = { .each = 400000 / threads };
+    pthread_t ids[8];
+    pier_mutex_init(&c.mutex, 0);
+    int64_t start_ns = pier_now();
+    int started = 0;
+    while (started < threads && pthread_create(&ids[started], NULL, lock_many, &c) == 0)
+        started++;
+    for (int i = 0; i < started; i++)
+        pthread_join(ids[i], NULL);
+    report(name, c.each * threads, start_ns);
+    if (c.total != c.each * threads)
+        failed = -1;
+    pier_mutex_fini(&c.mutex);
+}
+
+static void bench_mutex_threads(void)
+{
+    bench_mutex_crowd("mutex_threads", 2);
+}
+
+static void bench_mutex_4_threads(void)
+{
+    bench_mutex_crowd("mutex_4_threads", 4);
+}
+
+/* ---- to and fro ---- */
+
+struct table {
+    struct pier_chan there, back;
+    long count;
+};
+
+static void *answer_many(void *arg)
+{
+    struct table *t = arg;
+    int64_t value = 0;
+    for (long i = 0; i < t->count; i++) {
+        check(pier_chan_recv(&t->there, &value));
+        check(pier_chan_send(&t->back, &value));
+    }
+    return NULL;
+}
+
+/* One message at a time goes to the other thread and comes back: both wait for each. */
+static void bench_ping_threads(void)
+{
+    use_all_cores();
+    struct table t = { .count = 20000 };
+    pthread_t thread;
+    check(pier_chan_init(&t.there, sizeof(int64_t), 1, 0));
+    check(pier_chan_init(&t.back, sizeof(int64_t), 1, 0));
+    int64_t start_ns = pier_now();
+    if (pthread_create(&thread, NULL, answer_many, &t) != 0) {
+        failed = -1;
+        return;
+    }
+    for (int64_t i = 0, value; i < t.count; i++) {
+        check(pier_chan_send(&t.there, &i));
+        check(pier_chan_recv(&t.back, &value));
+        if (value != i)
+            failed = -1;
+    }
+    pthread_join(thread, NULL);
+    report("ping_threads", t.count, start_ns);
+    pier_chan_fini(&t.there);
+    pier_chan_fini(&t.back);
+}
+
 static void bench_mutex_flags(const char *name, int flags)
 {
-    long count = 1000000;
+    long count = 200000;
     struct pier_mutex m;
     pier_mutex_init(&m, flags);
     int64_t start_ns = pier_now();
@@ -234,10 +360,15 @@ static const struct {
     { "spawn_join_batch", bench_spawn_join_batch },
     { "chan_buffered", bench_chan_buffered },
     { "chan_one", bench_chan_one },
+    { "chan_shared", bench_chan_shared },
     { "mutex_uncontended", bench_mutex },
     { "mutex_local", bench_mutex_local },
     { "sleep_100us", bench_sleep },
     { "chan_threads", bench_chan_threads },
+    { "chan_loops", bench_chan_loops },
+    { "ping_threads", bench_ping_threads },
+    { "mutex_threads", bench_mutex_threads },
+    { "mutex_4_threads", bench_mutex_4_threads },
 };
 
 int main(int argc, char **argv)

@@ -22,6 +22,8 @@ int main(int argc, char **argv)
     const char *url = argc > 1 ? argv[1] : "tcp://localhost:10000";
     struct pier_server *server = pier_server_new(&(struct pier_serve_opts){ .max_conns = 1 });
     pier_server_add(server, url, greet, server);
+    if (pier_server_listen(server) == 0)
+        fprintf(stderr, "listening on %s\n", pier_server_url(server, 0));
     if (pier_server_run(server) < 0)
         return pier_fail("tcp_server");
     pier_server_free(server);

@@ -150,6 +150,74 @@ TEST(dial_connects_when_calls_are_interrupted)
     interrupt_everywhere(&path);
 }
 
+/* ---- names and ports ---- */
+
+static int ask_names(void)
+{
+    char name[PIER_NAME_CAP];
+    struct pier_ip ip;
+    int rc = pier_hostname(name, sizeof name);
+    if (rc == 0)
+        rc = pier_resolve(&ip, 1, "one.test", NULL);
+    if (rc > 0)
+        rc = pier_reverse(name, sizeof name, "127.0.0.1", NULL);
+    return rc;
+}
+
+TEST(names_say_what_failed)
+{
+    static const struct path path = {
+        .walk = ask_names,
+        .says = "resolve one.test|reverse 127.0.0.1",
+        .instead = "no name",
+        .offloads = true,
+    };
+    fail_everywhere(&path);
+    interrupt_everywhere(&path);
+}
+
+static int ask_this_host(void)
+{
+    struct pier_local_addr addrs[4];
+    int rc = pier_local_addrs(addrs, 4, PIER_WITH_LOOPBACK);
+    return rc < 0 ? rc : 0;
+}
+
+TEST(addresses_of_this_host_say_what_failed)
+{
+    static const struct path path = {
+        .walk = ask_this_host,
+        .says = "local addresses",
+        .offloads = true,
+    };
+    fail_everywhere(&path);
+    interrupt_everywhere(&path);
+}
+
+/* Of one that our own table lacks, and of one that it has. */
+static int ask_ports(void)
+{
+    char name[64];
+    int rc = pier_service_port("no-such-service", NULL);
+    if (rc == PIER_ERESOLVE)
+        rc = pier_service_name(name, sizeof name, 80, "tcp");
+    if (rc == 0)
+        rc = pier_service_name(name, sizeof name, 4, "udp");
+    return rc == PIER_ERESOLVE ? 0 : rc;
+}
+
+TEST(ports_say_what_failed)
+{
+    static const struct path path = {
+        .walk = ask_ports,
+        .says = "service no-such-service|service 80/tcp|service 4/udp",
+        .recovers = "getservbyname_r|memory", /* of http; of the words of what is unknown */
+        .offloads = true,
+    };
+    fail_everywhere(&path);
+    interrupt_everywhere(&path);
+}
+
 /* ---- reading and writing ---- */
 
 static struct {
@@ -1132,13 +1200,16 @@ BOTH(a_look_up_without_thread_says_so)
 /* Runs with all others, whose processes share the record. */
 TEST(every_call_has_failed)
 {
-    enum { PATHS = 26 }; /* that fail_everywhere() was given */
+    enum { PATHS = 29 }; /* that fail_everywhere() was given */
     if (faults.record->tests < PATHS)
         test_skip("not all tests have run before it");
     /* The first two are task_faults.c's; the next come when threads meet so; the last is not asked
      * where the kernel has no guard regions, or PIER_STACK_GUARD forbids them. */
     const char *kind = never_failed("timerfd_create|epoll_wait|futex|write to the eventfd|"
-                                    "read of the eventfd|guard");
+                                    "read of the eventfd|guard|"
+                                    /* of files: task_faults.c's */
+                                    "fchmod|fchown|sync|ftruncate|open|pread|pwrite|readlink|"
+                                    "rename|getrlimit|stat|unlinkat");
     ck_assert_msg(kind == NULL, "%s never failed", kind);
     ck_assert_int_gt(faults.record->interruptions, 100);
 }

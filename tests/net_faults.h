@@ -33,6 +33,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -54,10 +55,17 @@ enum fault_kind {
     F_EPOLL_WAIT,
     F_EPOLL_PWAIT2,
     F_EVENTFD,
+    F_FCHMOD,
+    F_FCHOWN,
     F_FILE_ACTIONS,
     F_FSTAT,
+    F_FSYNC,
+    F_FTRUNCATE,
     F_FUTEX,
     F_GETADDRINFO,
+    F_GETIFADDRS,
+    F_GETNAMEINFO,
+    F_GETSERV,
     F_GETPEERNAME,
     F_GETSOCKNAME,
     F_GETSOCKOPT,
@@ -70,15 +78,21 @@ enum fault_kind {
     F_MMAP,
     F_MPROTECT,
     F_NONBLOCK, /* fcntl(F_SETFL) */
+    F_OPEN,
     F_PIDFD_OPEN,
     F_PIPE,
     F_PIPE_SIZE, /* fcntl(F_SETPIPE_SZ) */
     F_POLL,
     F_PPOLL,
+    F_PREAD,
+    F_PWRITE,
     F_READ,
     F_READ_WAKE, /* of an eventfd */
+    F_READLINK,
     F_RECV,
     F_RECVMSG,
+    F_RENAME,
+    F_RLIMIT,
     F_SEND,
     F_SENDMSG,
     F_SENDTO,
@@ -90,10 +104,12 @@ enum fault_kind {
     F_SOCKETPAIR,
     F_SPAWN,
     F_SPLICE,
+    F_STAT,
     F_THREAD,
     F_THREAD_ATTR,
     F_TIMERFD,
     F_UNLINK,
+    F_UNLINKAT,
     F_WAITPID,
     F_WRITE_WAKE,
     F_WRITEV,
@@ -119,13 +135,23 @@ static const struct {
     [F_EPOLL_WAIT] = { "epoll_wait", true, true, { EINTR } },
     [F_EPOLL_PWAIT2] = { "epoll_pwait2", true, true, { EINTR, ENOSYS } },
     [F_EVENTFD] = { "eventfd", false, false, { EMFILE, ENFILE, ENOMEM } },
+    [F_FCHMOD] = { "fchmod", false, false, { EPERM, EIO } },
+    [F_FCHOWN] = { "fchown", false, true, { EPERM } },
     [F_FILE_ACTIONS] = { "file actions", false, false, { ENOMEM } },
     [F_FSTAT] = { "fstat", false, false, { ENOMEM } },
+    [F_FSYNC] = { "sync", true, false, { EIO, ENOSPC, EDQUOT } },
+    [F_FTRUNCATE] = { "ftruncate", true, false, { EIO } },
     [F_FUTEX] = { "futex", true, true, { EAGAIN } },
     [F_GETADDRINFO] = { "getaddrinfo",
                         false,
                         false,
                         { EAI_MEMORY, EAI_AGAIN, EAI_FAIL, EAI_NONAME, EAI_SYSTEM } },
+    [F_GETIFADDRS] = { "getifaddrs", false, false, { EMFILE, ENFILE, ENOMEM, ENOBUFS } },
+    [F_GETNAMEINFO] = { "getnameinfo",
+                        false,
+                        false,
+                        { EAI_MEMORY, EAI_AGAIN, EAI_FAIL, EAI_NONAME, EAI_SYSTEM } },
+    [F_GETSERV] = { "getservbyname_r", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_GETPEERNAME] = { "getpeername", false, false, { ENOBUFS } },
     [F_GETSOCKNAME] = { "getsockname", false, false, { ENOBUFS } },
     [F_GETSOCKOPT] = { "getsockopt", false, false, { ENOBUFS } },
@@ -138,15 +164,21 @@ static const struct {
     [F_MMAP] = { "mmap", false, false, { ENOMEM, EAGAIN } },
     [F_MPROTECT] = { "mprotect", false, false, { ENOMEM } },
     [F_NONBLOCK] = { "non-blocking", false, false, { EPERM } },
+    [F_OPEN] = { "open", true, false, { EMFILE, ENFILE, EACCES, ENOSPC, EROFS } },
     [F_PIDFD_OPEN] = { "pidfd_open", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_PIPE] = { "pipe2", false, true, { EMFILE, ENFILE } },
     [F_PIPE_SIZE] = { "pipe size", false, true, { EPERM } },
     [F_POLL] = { "poll", true, false, { ENOMEM } },
     [F_PPOLL] = { "ppoll", true, false, { ENOMEM } },
+    [F_PREAD] = { "pread", true, false, { EIO } },
+    [F_PWRITE] = { "pwrite", true, false, { ENOSPC, EDQUOT, EIO } },
     [F_READ] = { "read", true, false, { EIO } },
     [F_READ_WAKE] = { "read of the eventfd", true, true, { EAGAIN } },
+    [F_READLINK] = { "readlink", false, false, { EACCES, EIO } },
     [F_RECV] = { "recv", true, false, { ECONNRESET, ENOMEM, ETIMEDOUT } },
     [F_RECVMSG] = { "recvmsg", true, false, { ECONNRESET, ENOMEM, EINVAL } },
+    [F_RENAME] = { "rename", false, false, { EIO, ENOSPC } },
+    [F_RLIMIT] = { "getrlimit", false, true, { EINVAL } },
     [F_SEND] = { "send", true, false, { EPIPE, ECONNRESET, ENOBUFS, ENOMEM } },
     [F_SENDMSG] = { "sendmsg", true, false, { EPIPE, ENOBUFS, ETOOMANYREFS } },
     [F_SENDTO] = { "sendto", true, true, { ECONNREFUSED } },
@@ -161,10 +193,12 @@ static const struct {
     [F_SOCKETPAIR] = { "socketpair", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_SPAWN] = { "posix_spawn", false, false, { EAGAIN, ENOMEM, ENOENT } },
     [F_SPLICE] = { "splice", true, false, { EINVAL, ENOMEM } },
+    [F_STAT] = { "stat", false, false, { EACCES, EIO } },
     [F_THREAD] = { "pthread_create", false, false, { EAGAIN } },
     [F_THREAD_ATTR] = { "pthread_attr_init", false, false, { ENOMEM } },
     [F_TIMERFD] = { "timerfd_create", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_UNLINK] = { "unlink", false, false, { EACCES } },
+    [F_UNLINKAT] = { "unlinkat", false, true, { EIO } },
     [F_WAITPID] = { "waitpid", true, false, { ECHILD } },
     [F_WRITE_WAKE] = { "write to the eventfd", true, true, { EAGAIN } },
     [F_WRITEV] = { "writev", true, false, { EPIPE, EIO } },
@@ -310,6 +344,15 @@ void __wrap_pi_free(void *ptr)
     __real_pi_free(ptr);
 }
 
+/* The user's from then on. */
+void *__real_pi_release(void *ptr);
+void *__wrap_pi_release(void *ptr);
+void *__wrap_pi_release(void *ptr)
+{
+    faults.blocks -= ptr != NULL;
+    return __real_pi_release(ptr);
+}
+
 /* ---- sockets ---- */
 
 FAULTY(F_SOCKET, int, socket, (int family, int type, int protocol), (family, type, protocol))
@@ -369,6 +412,34 @@ int __wrap_getaddrinfo(const char *name, const char *service, const struct addri
     }
     return 0;
 }
+
+/* Every address has the same name. */
+int __real_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, socklen_t cap,
+                       char *service, socklen_t service_cap, int flags);
+int __wrap_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, socklen_t cap,
+                       char *service, socklen_t service_cap, int flags);
+int __wrap_getnameinfo(const struct sockaddr *addr, socklen_t len, char *host, socklen_t cap,
+                       char *service, socklen_t service_cap, int flags)
+{
+    int error = fault(F_GETNAMEINFO);
+    if (error == EAI_SYSTEM)
+        errno = EMFILE;
+    if (!error)
+        snprintf(host, cap, "host.test");
+    return error;
+}
+
+struct ifaddrs;
+FAULTY(F_GETIFADDRS, int, getifaddrs, (struct ifaddrs * *list), (list))
+
+FAULTY_CODE(F_GETSERV, getservbyname_r,
+            (const char *name, const char *protocol, struct servent *out, char *buf, size_t cap,
+             struct servent **found),
+            (name, protocol, out, buf, cap, found))
+FAULTY_CODE(F_GETSERV, getservbyport_r,
+            (int port, const char *protocol, struct servent *out, char *buf, size_t cap,
+             struct servent **found),
+            (port, protocol, out, buf, cap, found))
 
 /* ---- descriptors ---- */
 
@@ -432,6 +503,37 @@ FAULTY(F_UNLINK, int, unlink, (const char *path), (path))
 FAULTY(F_EVENTFD, int, eventfd, (unsigned count, int flags), (count, flags))
 FAULTY(F_EPOLL_CREATE, int, epoll_create1, (int flags), (flags))
 FAULTY(F_TIMERFD, int, timerfd_create, (int clock, int flags), (clock, flags))
+
+FAULTY(F_FCHMOD, int, fchmod, (int fd, mode_t mode), (fd, mode))
+FAULTY(F_FCHOWN, int, fchown, (int fd, uid_t owner, gid_t group), (fd, owner, group))
+FAULTY(F_FSYNC, int, fsync, (int fd), (fd))
+FAULTY(F_FSYNC, int, fdatasync, (int fd), (fd))
+FAULTY(F_FTRUNCATE, int, ftruncate64, (int fd, off_t size), (fd, size))
+FAULTY(F_PREAD, ssize_t, pread64, (int fd, void *buf, size_t len, off_t at), (fd, buf, len, at))
+FAULTY(F_PWRITE, ssize_t, pwrite64, (int fd, const void *buf, size_t len, off_t at),
+       (fd, buf, len, at))
+FAULTY(F_READLINK, ssize_t, readlink, (const char *path, char *buf, size_t len), (path, buf, len))
+FAULTY(F_RENAME, int, renameat, (int from_dir, const char *from, int to_dir, const char *to),
+       (from_dir, from, to_dir, to))
+FAULTY(F_STAT, int, stat64, (const char *path, struct stat *st), (path, st))
+FAULTY(F_UNLINKAT, int, unlinkat, (int dir, const char *path, int flags), (dir, path, flags))
+
+FAULTY(F_RLIMIT, int, getrlimit64, (__rlimit_resource_t what, struct rlimit *limit), (what, limit))
+
+int __real_openat64(int dir, const char *path, int flags, ...);
+int __wrap_openat64(int dir, const char *path, int flags, ...);
+int __wrap_openat64(int dir, const char *path, int flags, ...)
+{
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = va_arg(args, mode_t);
+    va_end(args);
+    int error = fault(F_OPEN);
+    if (!error)
+        return __real_openat64(dir, path, flags, mode);
+    errno = error;
+    return -1;
+}
 
 /* Taking one out needs nothing. */
 int __real_epoll_ctl(int epfd, int how, int fd, struct epoll_event *event);
@@ -875,7 +977,7 @@ static bool says_one_of(const char *words, const char *list)
 
 static const char *fault_words(void)
 {
-    if (faults.kind != F_GETADDRINFO)
+    if (faults.kind != F_GETADDRINFO && faults.kind != F_GETNAMEINFO)
         return pier_strerror(-faults.error);
     switch ((int)faults.error) {
     case EAI_MEMORY:

@@ -157,6 +157,7 @@ static void share(void)
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(shared, MAP_FAILED);
     pier_log_set(keep_record, NULL);
+    pier_watchdog(0); /* a busy machine is not the point */
 }
 
 /* Returns when it accepts. */
@@ -209,6 +210,14 @@ static int try_client(const struct hosted *h)
     int code = -errno;
     close(fd);
     return code;
+}
+
+static bool is_refused(const struct hosted *h)
+{
+    int fd = try_client(h);
+    if (fd >= 0)
+        close(fd);
+    return fd == -ECONNREFUSED;
 }
 
 static int client(const struct hosted *h)
@@ -546,8 +555,7 @@ EACH_MODEL(models_are_stopped_by_a_handler)
     int fd = client(&h);
     ck_assert_int_eq(await_end(&h), 0);
     expect_end(fd);
-    int other = try_client(&h);
-    ck_assert_int_eq(other, -ECONNREFUSED);
+    ck_assert(is_refused(&h));
 }
 
 EACH_MODEL(models_that_stop_let_a_handler_finish)
@@ -558,8 +566,7 @@ EACH_MODEL(models_that_stop_let_a_handler_finish)
     AWAIT(shared->inside == 1);
     kill(h.pid, SIGTERM);
     expect_notice(&h, "STOPPING=1");
-    int other;
-    AWAIT((other = try_client(&h)) < 0 || close(other));
+    AWAIT(is_refused(&h));
     shared->open = true;
     ck_assert_int_eq(await_end(&h), 0);
     ck_assert_int_eq(shared->result, 0);
@@ -747,7 +754,7 @@ EACH_FORKING_MODEL(models_give_the_places_of_the_dead_back)
 static int compute(struct pier_conn *c, void *arg)
 {
     atomic_fetch_add(&shared->inside, 1);
-    for (volatile int i = 0;; i++)
+    for (volatile unsigned i = 0;; i++)
         ;
     return 0;
 }
@@ -778,7 +785,7 @@ EACH_FORKING_MODEL(models_processes_end_with_the_one_that_runs_the_server)
     ck_assert_int_le(recv_some(fd, &byte, 1), 0);
     AWAIT(waitpid(pid, &status, WNOHANG) == pid);
     ck_assert_int_eq(status, SIGKILL);
-    ck_assert_int_eq(try_client(&h), -ECONNREFUSED);
+    AWAIT(is_refused(&h)); /* other workers may take a moment longer */
     close(fd);
 }
 

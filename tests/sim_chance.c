@@ -132,7 +132,7 @@ TEST(interruptions_are_not_seen)
 
 TEST(all_kinds_of_faults_go_together)
 {
-    live_with((struct pier_sim_faults){ PPM, PPM, PPM, PPM, PPM, PPM, PPM, PPM });
+    live_with((struct pier_sim_faults){ PPM, PPM, PPM, PPM, PPM, PPM, PPM, PPM, PPM, PPM });
     ck_assert_int_gt(answers, 0);
 }
 

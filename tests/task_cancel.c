@@ -15,6 +15,7 @@
 #include <pier/pier.h>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 /* ---- the injection ---- */
@@ -513,6 +514,57 @@ static void run_child(struct pier_scope *scope)
 
 static void verify_nothing(int rc)
 {
+}
+
+/* ---- a file: old or new, and no other beside it ---- */
+
+static char folder[] = "/tmp/pier-cancel-XXXXXX", state[64];
+
+static void prepare_file(void)
+{
+    snprintf(folder, sizeof folder, "/tmp/pier-cancel-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(state, sizeof state, "%s/state", folder);
+    int fd = open(state, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_eq(write(fd, "one", 3), 3);
+    close(fd);
+}
+
+static int replace_and_read(void *arg)
+{
+    int rc = pier_write_file(state, "two", 3, NULL);
+    char *bytes = rc < 0 ? NULL : pier_read_file(state, 100, NULL);
+    if (rc == 0 && !bytes)
+        rc = pier_error_code();
+    free(bytes);
+    struct pier_file *f = rc < 0 ? NULL : pier_file_open(state, O_RDWR, 0);
+    if (f) {
+        pier_file_write(f, "two", 3);
+        rc = pier_file_sync(f);
+    }
+    pier_file_close(f);
+    return rc;
+}
+
+static void run_file(struct pier_scope *scope)
+{
+    pier_spawn(scope, replace_and_read, NULL);
+}
+
+static void verify_file(int rc)
+{
+    char got[8] = "";
+    int fd = open(state, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(read(fd, got, sizeof got), 3);
+    close(fd);
+    ck_assert_msg(strcmp(got, "two") == 0 || (rc < 0 && strcmp(got, "one") == 0), "%s", got);
+    ck_assert_int_eq(unlink(state), 0);
+    ck_assert_msg(rmdir(folder) == 0, "a temporary file is left in %s", folder);
+}
+
+TEST(cancelling_anywhere_leaves_a_file_whole_and_alone)
+{
+    at_every_point(&(struct scenario){ prepare_file, run_file, verify_file });
 }
 
 TEST(cancelling_anywhere_leaves_no_child)

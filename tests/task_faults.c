@@ -4,7 +4,7 @@
  * task_faults: the paths through tasks, time, synchronisation and offloading with every call and
  * every request for memory failing in turn, and with calls interrupted all the time.
  */
-#include "harness.h"
+#include "files.h"
 #include "net_faults.h"
 
 static void try_everywhere(const struct path *path)
@@ -196,6 +196,159 @@ BOTH(offload_without_a_thread_says_so)
     fail_no_more();
     ck_assert_str_eq(pier_error(), "offload: start a thread: resource temporarily unavailable");
     ck_assert_int_eq(offload_twice(), 0);
+}
+
+/* ---- files ---- */
+
+static void prepare_file(void)
+{
+    begin_folder();
+    put(in_folder("file"), "old", 3);
+}
+
+static int use_a_file(void)
+{
+    char got[8];
+    struct pier_file_stat st;
+    struct pier_file *f = pier_file_open(in_folder("file"), O_RDWR | O_CREAT, 0644);
+    ssize_t rc = f ? pier_file_write(f, "new", 3) : pier_error_code();
+    if (rc >= 0)
+        rc = pier_file_write_at(f, "er", 2, 3);
+    if (rc >= 0)
+        rc = pier_file_sync(f);
+    if (rc >= 0)
+        rc = pier_file_stat(&st, f);
+    if (rc >= 0)
+        rc = pier_file_read_at(f, got, sizeof got, 0);
+    if (rc >= 0)
+        rc = pier_file_truncate(f, 1);
+    pier_file_close(f);
+    return rc < 0 ? (int)rc : 0;
+}
+
+/* No check meanwhile: libcheck writes into a file. */
+static void limit_file_size(rlim_t most)
+{
+    struct rlimit limit;
+    __real_getrlimit64(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = most;
+    setrlimit(RLIMIT_FSIZE, &limit);
+}
+
+static void clean_file(int rc)
+{
+    end_folder();
+}
+
+static const char file_words[] = "open /tmp/pier|write /tmp/pier|read /tmp/pier|sync /tmp/pier|"
+                                 "stat /tmp/pier|truncate /tmp/pier";
+
+TEST(a_file_says_what_failed)
+{
+    try_everywhere(&(struct path){
+        .prepare = prepare_file,
+        .walk = use_a_file,
+        .clean = clean_file,
+        .says = file_words,
+        .offloads = true,
+    });
+}
+
+static int read_a_whole_file(void)
+{
+    size_t len = 0;
+    char *bytes = pier_read_file(in_folder("file"), 100, &len);
+    int rc = bytes ? 0 : pier_error_code();
+    if (bytes && (len != 3 || strcmp(bytes, "old") != 0))
+        rc = -EILSEQ;
+    free(bytes);
+    return rc;
+}
+
+TEST(reading_a_whole_file_says_what_failed)
+{
+    try_everywhere(&(struct path){
+        .prepare = prepare_file,
+        .walk = read_a_whole_file,
+        .clean = clean_file,
+        .says = file_words,
+        .offloads = true,
+    });
+}
+
+static int replace_a_file(void)
+{
+    return pier_write_file(in_folder("file"), "newer", 5, NULL);
+}
+
+/* Old or new, whole; and beside it nothing, unless removing was what failed. */
+static void expect_a_version(int rc)
+{
+    bool is_old = has(in_folder("file"), "old", 3), is_new = has(in_folder("file"), "newer", 5);
+    if (!is_new && (rc == 0 || !is_old))
+        ck_abort_msg("%d, and the file is neither old nor new", rc);
+    bool was_removing = faults.injected && faults.kind == F_UNLINKAT;
+    if (count_files() != 1 && !was_removing)
+        ck_abort_msg("%d, and a temporary file is left", rc);
+    end_folder();
+}
+
+TEST(replacing_a_file_says_what_failed_and_leaves_one_version)
+{
+    static const struct path path = {
+        .prepare = prepare_file,
+        .walk = replace_a_file,
+        .clean = expect_a_version,
+        .says = file_words,
+        .offloads = true,
+    };
+    try_everywhere(&path);
+    signal_everywhere(&path);
+}
+
+/* Also while the temporary file is removed. */
+BOTH(replacing_tells_its_first_failure)
+{
+    prepare_file();
+    fail_call(F_RENAME, EIO, 1, true);
+    ck_assert_int_eq(replace_a_file(), -EIO);
+    fail_no_more();
+    ck_assert_ptr_nonnull(strstr(pier_error(), "/file: rename: input/output error"));
+    expect_a_version(-EIO);
+    prepare_file();
+    fail_call(F_UNLINKAT, EIO, 1, true);
+    const char *path = in_folder("file");
+    limit_file_size(2);
+    int rc = pier_write_file(path, "newer", 5, NULL);
+    limit_file_size(RLIM_INFINITY);
+    ck_assert_int_eq(rc, -EFBIG);
+    ck_assert(faults.injected);
+    ck_assert_ptr_nonnull(strstr(pier_error(), "after 2 of 5 bytes: file too large"));
+    ck_assert(has(in_folder("file"), "old", 3));
+    fail_no_more();
+    end_folder();
+}
+
+/* Where no thread is to be had, the call is made in place. */
+BOTH(files_do_without_threads)
+{
+    prepare_file();
+    fail_call(F_THREAD, EAGAIN, 1, true);
+    ck_assert_int_eq(use_a_file(), 0);
+    ck_assert_int_eq(replace_a_file(), 0);
+    fail_no_more();
+    expect_a_version(0);
+}
+
+/* A file system that has nothing to sync in a folder. */
+BOTH(a_folder_that_cannot_be_synced_is_none_to_sync)
+{
+    prepare_file();
+    fail_call(F_FSYNC, EINVAL, 2, false);
+    ck_assert_int_eq(replace_a_file(), 0);
+    ck_assert(faults.injected);
+    fail_no_more();
+    expect_a_version(0);
 }
 
 /* ---- other loops, and looking on ---- */

@@ -175,7 +175,8 @@ def has_function(code):
 
 def needed_by(library):
     """What `pkg-config --static` would say: liburing is optional."""
-    return ["-pthread", *(["-luring"] if b"io_uring_queue_init" in library.read_bytes() else [])]
+    uring = ["-luring"] if b"io_uring_queue_init" in library.read_bytes() else []
+    return ["-pthread", "-lcrypto", *uring]
 
 
 def compile_violations(root, where, code, library):

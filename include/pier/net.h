@@ -182,6 +182,60 @@ struct pier_peer_cred {
 };
 PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
 
+/* ---- names, addresses and ports ---- */
+
+/* Room for the longest address, with zone and NUL, and for the longest name of a host. */
+enum { PIER_IP_CAP = 64, PIER_NAME_CAP = 256 };
+
+/* An IP address without a port: "127.0.0.1", "::1", "fe80::1%eth0". */
+struct pier_ip {
+    int version; /* 4 or 6 */
+    char text[PIER_IP_CAP];
+};
+
+struct pier_resolve_opts {
+    int version;    /* 4 or 6: addresses of that version only; default: both */
+    int timeout_ms; /* default 10,000; PIER_NO_TIMEOUT: until the resolver gives up */
+};
+
+/* The addresses of a name, in the order in which to try them (getaddrinfo(3), RFC 6724). An address
+ * is its own; localhost is never looked up (RFC 6761, 6.3). Returns how many are in ips: 1 to cap,
+ * and 16 at most (more are left out); or a negative code, PIER_ERESOLVE for an unknown name. Names
+ * are ASCII; others have an xn-- form (RFC 5891). Waits. */
+PIER_API int pier_resolve(struct pier_ip *ips, int cap, const char *name,
+                          const struct pier_resolve_opts *opts);
+
+/* The name of an address. 0, or a negative code: PIER_ERESOLVE when it has none, -EINVAL for what
+ * is no address, -ENAMETOOLONG (PIER_NAME_CAP is enough). opts->version means nothing. Waits. */
+PIER_API int pier_reverse(char *name, size_t cap, const char *ip,
+                          const struct pier_resolve_opts *opts);
+
+/* The name of this host. 0, or -ENAMETOOLONG and "" (PIER_NAME_CAP is enough). Does not wait. */
+PIER_API int pier_hostname(char *name, size_t cap);
+
+struct pier_local_addr {
+    struct pier_ip ip;
+    bool is_loopback;
+    char interface[16]; /* "eth0" */
+};
+
+/* Flag: those of the loopback interface, too. */
+enum { PIER_WITH_LOOPBACK = 1 };
+
+/* The addresses of this host's interfaces that are up, as the system lists them. Returns how many
+ * are in addrs: 0 to cap (more are left out); or a negative code. Waits. */
+PIER_API int pier_local_addrs(struct pier_local_addr *addrs, int cap, unsigned flags);
+
+/* The port of a service, by the system's table (services(5)), and by one of our own for the best
+ * known: "https" is 443, in any case of letters. A number is itself. protocol: "tcp", "udp", or
+ * NULL for any. Returns the port, 0 to 65535, or a negative code: PIER_ERESOLVE for an unknown
+ * service, -EINVAL for a number above 65535. Waits, at most 10 s. */
+PIER_API int pier_service_port(const char *service, const char *protocol);
+
+/* The service of a port, the other way round. 0, or a negative code: PIER_ERESOLVE when it has
+ * none, -EINVAL for what is no port, -ENAMETOOLONG (64 bytes are enough). Waits, at most 10 s. */
+PIER_API int pier_service_name(char *name, size_t cap, int port, const char *protocol);
+
 /* ---- datagrams ---- */
 
 /* pier_dial("udp://...") and a server's udp:// endpoints make connections of datagrams: each read

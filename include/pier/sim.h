@@ -6,9 +6,11 @@
  * A simulation runs on the calling thread, in virtual time: hosts with addresses and names, TCP,
  * UDP and Unix sockets between them, latency, lost segments, lost, repeated and overtaken
  * datagrams, partitions, crashes and failing calls, all drawn from one seed. Everything that waits
- * through Pier (connections, servers, sleeps, names, offloaded work, locks) works as it does
+ * through Pier (connections, servers, sleeps, names, offloaded work, locks, files) works as it does
  * outside; a wait of two hours passes in no time. The same binary with the same seed does the same,
  * event for event.
+ *
+ * Each host has files of its own, none at first; folders need not be made, and there are no links.
  *
  * Servers run on one loop, PIER_THREADS too. Out of scope: threads of the program's own,
  * pier_exec(), pier_conn_adopt(), passing descriptors, and whatever does not wait through Pier.
@@ -59,6 +61,8 @@ struct pier_sim_faults {
     int timeout;     /* ETIMEDOUT: a connection is dead from now on, without a word */
     int interrupt;   /* EINTR: a wait is woken for nothing; programs see none of it */
     int resolve;     /* EAI_AGAIN: a name is not found for now */
+    int disk_full;   /* ENOSPC: a file is not made, nothing written */
+    int disk_error; /* EIO: a read, a write, a sync (what was written is lost), a change of names */
 };
 
 enum pier_sim_fault {
@@ -70,6 +74,8 @@ enum pier_sim_fault {
     PIER_SIM_TIMEOUT,
     PIER_SIM_INTERRUPT,
     PIER_SIM_RESOLVE,
+    PIER_SIM_DISK_FULL,
+    PIER_SIM_DISK_ERROR,
     /* What the link's rates say: of the datagrams that the host sends to another. */
     PIER_SIM_LOSE,
     PIER_SIM_DUPLICATE,
@@ -154,14 +160,17 @@ PIER_API int pier_sim_join(struct pier_sim_host *host);
 PIER_API void pier_sim_stop(struct pier_sim_host *host);
 
 /* From one moment to the next the host is silent: what is under way to and from it is lost, its
- * connections are gone without a word. Its programs are cancelled and see every call fail. Never
- * waits. */
+ * connections are gone without a word. Of its files what was synced stays; of the rest, bytes as
+ * well as names, some. Its programs are cancelled and see every call fail. Never waits. */
 PIER_API void pier_sim_crash(struct pier_sim_host *host);
 
 /* Waits until the programs of a crashed or stopped host have ended, then starts them anew; peers of
  * old connections get a reset when they write. 0 or a negative code; -ECANCELED once the scenario
  * has returned. */
 PIER_API int pier_sim_restart(struct pier_sim_host *host);
+
+/* How many files the host has. */
+PIER_API int pier_sim_files(struct pier_sim_host *host);
 
 /* Moves the running task, and tasks it spawns from now on, to the host (NULL: back to "main"). */
 PIER_API void pier_sim_enter(struct pier_sim_host *host);

@@ -153,6 +153,81 @@ PIER_API int pier_offload(pier_task_fn fn, void *arg);
  * (or instead of fn, if that had not begun), on whichever thread that is. */
 PIER_API int pier_offload_abandon(pier_task_fn fn, void *arg, void (*abandoned)(void *arg));
 
+/* ---- files ---- */
+
+/* The calls below wait while the disk works, in the ring of io_uring or by the threads of
+ * pier_offload(); on a thread without a loop they are the system's calls. Cancelled before the
+ * system has begun with it, a call does nothing; what has begun is waited for and returns its
+ * result: that of a local disk comes, that of a network file system whose server has gone may take
+ * as long as the server does. Waiting for others (a FIFO's other end, a terminal) can be cancelled
+ * at any time. */
+struct pier_file;
+
+/* Opens a file. flags: O_RDONLY, O_WRONLY or O_RDWR of open(2), with any of O_CREAT, O_EXCL,
+ * O_TRUNC, O_APPEND, O_NOFOLLOW, O_DSYNC and O_SYNC; close-on-exec is always added. mode: the
+ * permissions of a file that is created, less the umask. Waits, but for nobody else: a FIFO without
+ * a writer is opened, and its first read waits for one; without a reader it is -ENXIO to open it
+ * for writing. Directories are -EISDIR, other flags -EINVAL. NULL on failure. */
+PIER_API struct pier_file *pier_file_open(const char *path, int flags, int mode) PIER_MUST_USE;
+
+/* Closes the file and frees it; NULL is allowed. Nobody may be in a call on it. Never fails:
+ * whether the disk has what was written, pier_file_sync() says. */
+PIER_API void pier_file_close(struct pier_file *f);
+
+/* Reads up to len bytes, from where the last read or write ended. Returns how many, 0 at the end,
+ * or a negative code. Waits. -EBUSY while another task reads or writes so. */
+PIER_API ssize_t pier_file_read(struct pier_file *f, void *buf, size_t len);
+
+/* Writes all where the last read or write ended, or fails; the words of a failure say how much was
+ * written then, if anything was. With O_APPEND it writes at the end, and leaves where reads go on.
+ * Returns len or a negative code: -ENOSPC, -EDQUOT, -EIO, -EFBIG at the limit for the size of files
+ * (RLIMIT_FSIZE; without a signal)… Waits. -EBUSY while another task reads or writes so. */
+PIER_API ssize_t pier_file_write(struct pier_file *f, const void *bytes, size_t len);
+
+/* The same at an offset, in bytes, which moves nothing: any number of tasks at a time. -ESPIPE for
+ * what has no offsets; with O_APPEND Linux writes at the end all the same (pwrite(2)). */
+PIER_API ssize_t pier_file_read_at(struct pier_file *f, void *buf, size_t len, int64_t offset);
+PIER_API ssize_t pier_file_write_at(struct pier_file *f, const void *bytes, size_t len,
+                                    int64_t offset);
+
+/* Waits until what was written is on the disk, as fdatasync(2). 0 or a negative code, after which
+ * what was written since the last sync may be lost: another sync would not notice. */
+PIER_API int pier_file_sync(struct pier_file *f);
+
+/* Makes the file that long: cuts it off, or adds zeros. 0 or a negative code. Waits. */
+PIER_API int pier_file_truncate(struct pier_file *f, int64_t size);
+
+struct pier_file_stat {
+    int64_t size;           /* bytes */
+    int64_t modified_ns;    /* since 1970 */
+    uint64_t device, inode; /* together the file's identity */
+    uint32_t mode;          /* kind and permissions, as st_mode of inode(7) */
+};
+
+/* What the file is now. 0 or a negative code. Waits. */
+PIER_API int pier_file_stat(struct pier_file_stat *out, struct pier_file *f);
+
+/* Reads a whole file, of any kind: pipes and what has no size, such as those of /proc, up to their
+ * end. Returns its bytes with a NUL behind them, for the caller to free(3), and their number in
+ * *len (NULL: not wanted); NULL on failure, -EFBIG for more than max_len bytes. Waits. */
+PIER_API char *pier_read_file(const char *path, size_t max_len, size_t *len) PIER_MUST_USE;
+
+struct pier_write_file_opts {
+    int mode; /* permissions, exactly; 0: those that the file has, a new one 0666 less the umask */
+};
+
+/* Replaces a file by one with these bytes, or makes it, so that whoever reads it at any time, also
+ * after a crash or power failure, finds the old bytes or the new ones, whole: written to a
+ * temporary file in the same folder (.NAME.….tmp), synced, renamed, the folder synced. Owner and
+ * group are kept as far as the process may give files away; other links to the old file keep the
+ * old bytes. A symbolic link is followed, and stays; what is no regular file is not replaced
+ * (-EISDIR, -EINVAL). Returns 0: the new bytes are on the disk; or a negative code: then the file
+ * has the old bytes, or, if only the folder's sync failed or was cancelled, maybe the new ones. The
+ * temporary file is removed on every failure, which may take 5 s longer than a cancellation; a
+ * crash leaves it behind. opts may be NULL. Waits. */
+PIER_API int pier_write_file(const char *path, const void *bytes, size_t len,
+                             const struct pier_write_file_opts *opts);
+
 /* ---- a foreign loop ---- */
 
 /* A descriptor that is readable whenever pier_loop_step() has something to do, be it what the tasks
@@ -170,6 +245,17 @@ PIER_API int pier_loop_step(void);
  * negative code; -EBUSY when another task waits for the same fd on this loop, or, on epoll, a
  * connection that has waited there has it. */
 PIER_API int pier_wait_fd(int fd, int events, int64_t deadline_ns);
+
+/* Waits until one of signals, a list that ends with 0, has come, at most until deadline_ns (0: no
+ * limit of its own). Returns its number, or a negative code: -EINVAL for a list that is empty or
+ * has one that cannot be waited for (SIGKILL, SIGSTOP, faults), -EAGAIN when 64 wait already,
+ * -EOPNOTSUPP in a simulation.
+ *
+ * From the first wait on, these signals do nothing else in this process: one that comes when nobody
+ * waits is kept for the next wait, several of a number as one. Of several waiters one gets it, on
+ * whichever thread. The signals are unblocked in the calling thread; any other thread may block
+ * them or not. A server that takes SIGINT and SIGTERM (see no_signals) has them while it runs. */
+PIER_API int pier_signal_wait(const int *signals, int64_t deadline_ns);
 
 /* The name of the backend that new loops use, "epoll" or "io_uring", and, if asked, a sentence that
  * says why.
@@ -191,6 +277,7 @@ struct pi_waitlist {
 struct pier_mutex {
     uint32_t state, guard;
     int flags;
+    uint32_t owner;
     struct pi_waitlist waiters;
 };
 

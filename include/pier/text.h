@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pier/text.h - bytes in, bytes out: UTF-8, escaping, dates, JSON. Nothing here waits.
+ * pier/text.h - bytes in, bytes out: UTF-8, charsets, escaping, dates, SHA-256, JSON. Nothing here
+ * waits.
  */
 #ifndef PIER_TEXT_H
 #define PIER_TEXT_H
@@ -23,6 +24,77 @@ PIER_API bool pier_utf8_valid(const void *bytes, size_t len);
  * complete yet: 0 to 3. Bytes that can begin no well-formed character count as complete: 0. */
 PIER_API size_t pier_utf8_cut(const void *bytes, size_t len);
 
+/* How many characters (code points) well-formed UTF-8 has; of other bytes, how many do not continue
+ * one. */
+PIER_API size_t pier_utf8_count(const void *bytes, size_t len);
+
+/* How many columns of a terminal it takes: two for wide characters (UAX #11, emoji too), none for
+ * controls, combining marks and joiners, one for all others and for each mistake. By Unicode 15.0,
+ * whatever the locale. */
+PIER_API size_t pier_utf8_width(const void *bytes, size_t len);
+
+/* How many bytes from the first one take at most so many columns: whole characters, with the marks
+ * that combine with the last one. */
+PIER_API size_t pier_utf8_fit(const void *bytes, size_t len, size_t columns);
+
+/* ---- charsets: text in other encodings than UTF-8 ----
+ *
+ * A charset is named as on the web or in Python ("gbk", "GB2312", "shift_jis", "latin1"; case and
+ * punctuation do not count), and may say what happens to what cannot be converted: "gbk//strict",
+ * the default, is -EILSEQ, and pier_error() says where ("decode gbk: byte 17: ff is no character",
+ * counted from 0); "gbk//replace" puts U+FFFD there, or '?' when encoding; "gbk//ignore" leaves it
+ * out. An unknown name is -EINVAL. Names that the web gives to supersets mean those (gb2312 is gbk,
+ * shift_jis is cp932, euc-kr is cp949), but iso-8859-1, iso-8859-9 and ascii are what they say. No
+ * charset has a byte order mark: U+FEFF is a character. */
+
+/* Room that is enough for what len bytes become, either way. */
+#define PIER_CODEC_ROOM(len) (4 * (len) + 32)
+
+/* Encodes text, len bytes of UTF-8, and ends it with NUL (two bytes in UTF-16). Returns the length
+ * without that; -ENOSPC when cap is too small, which PIER_CODEC_ROOM(len) never is; a negative
+ * code, and then out is "". */
+PIER_API ssize_t pier_encode(void *out, size_t cap, const char *charset, const void *text,
+                             size_t len);
+
+/* Decodes len bytes to UTF-8, and ends it with NUL. Returns as pier_encode(). */
+PIER_API ssize_t pier_decode(char *out, size_t cap, const char *charset, const void *bytes,
+                             size_t len);
+
+/* The name of each charset, "gbk"; NULL beyond the last. */
+PIER_API const char *pier_charset_name(int index);
+
+/* A conversion piece by piece; fields private. It holds the beginning of a character that is cut,
+ * so the pieces may end anywhere. */
+struct pier_codec {
+    void *converter;
+    const void *charset;
+    int64_t consumed;
+    unsigned char held[8];
+    int held_len, errors, fault;
+    bool encodes;
+};
+
+/* Begin a conversion to, or from, UTF-8. 0 or a negative code; pier_codec_fini() is then not needed
+ * but harmless. */
+PIER_API int pier_decoder_init(struct pier_codec *c, const char *charset);
+PIER_API int pier_encoder_init(struct pier_codec *c, const char *charset);
+
+/* Converts one more piece. Returns how many bytes it wrote to out, which may be 0; a negative code
+ * at what cannot be converted, once all before it has been returned, and from then on. cap should
+ * be PIER_CODEC_ROOM(len): less may be -ENOSPC, which is final too. */
+PIER_API ssize_t pier_codec_feed(struct pier_codec *c, void *out, size_t cap, const void *bytes,
+                                 size_t len);
+
+/* Ends the text: a character that is still cut cannot be converted. Returns as feed; after a
+ * success another text may begin. cap should be PIER_CODEC_ROOM(0). */
+PIER_API ssize_t pier_codec_finish(struct pier_codec *c, void *out, size_t cap);
+
+/* How many bytes of the text have been converted: after a failure, where the mistake begins. */
+PIER_API int64_t pier_codec_bytes(const struct pier_codec *c);
+
+/* Ends the use of a codec. */
+PIER_API void pier_codec_fini(struct pier_codec *c);
+
 /* Writes bytes to out as printable text, for logs and terminals, and ends it with NUL: valid
  * printable UTF-8 stays, \n \r \t \\ \" are escaped so, all else as \xNN; what does not fit is cut
  * at a whole escape and marked "...". Returns the length of the text in out; cap must be at
@@ -32,6 +104,39 @@ PIER_API size_t pier_escape(char *out, size_t cap, const void *bytes, size_t len
 /* The RFC 3339 form of a UNIX time in nanoseconds, "2026-11-20T09:22:31Z", with millis ".123" when
  * asked. out takes at least 32 bytes. Returns the length. */
 PIER_API size_t pier_date_rfc3339(char *out, size_t cap, int64_t unix_ns, bool millis);
+
+/* ---- SHA-256 (FIPS 180-4) ---- */
+
+/* Bytes of a digest; room for its text. */
+enum { PIER_SHA256_LEN = 32, PIER_SHA256_HEX_CAP = 65 };
+
+/* A hash being made; members are private. {0} is one that has not begun. Errors are sticky: check
+ * once, at final. */
+struct pier_sha256 {
+    void *ctx;
+    int error;
+};
+
+/* Begins a hash, which final or fini ends. 0, or a negative code: -ENOMEM, or -EOPNOTSUPP where
+ * OpenSSL is set up to do without SHA-256. */
+PIER_API int pier_sha256_init(struct pier_sha256 *h);
+
+/* Adds bytes. 0, or a negative code: init's, or -EINVAL for a hash that is not begun. */
+PIER_API int pier_sha256_update(struct pier_sha256 *h, const void *bytes, size_t len);
+
+/* Writes the digest of all bytes added and ends the hash, on failure too. 0 or a negative code, as
+ * update. */
+PIER_API int pier_sha256_final(struct pier_sha256 *h, unsigned char digest[PIER_SHA256_LEN]);
+
+/* Ends a hash without its digest; nothing to do after final. Never fails. */
+PIER_API void pier_sha256_fini(struct pier_sha256 *h);
+
+/* All of it for bytes that are there: 0 or a negative code. */
+PIER_API int pier_sha256(unsigned char digest[PIER_SHA256_LEN], const void *bytes, size_t len);
+
+/* The digest as 64 hexadecimal digits in lower case, NUL-terminated. */
+PIER_API void pier_sha256_hex(char out[PIER_SHA256_HEX_CAP],
+                              const unsigned char digest[PIER_SHA256_LEN]);
 
 /* ---- JSON writer (RFC 8259): streaming, one pass, no tree ---- */
 

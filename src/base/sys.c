@@ -114,3 +114,9 @@ void pi_free(void *ptr)
     blocks -= ptr != NULL;
     free(ptr);
 }
+
+void *pi_release(void *ptr)
+{
+    blocks -= ptr != NULL;
+    return ptr;
+}

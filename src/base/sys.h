@@ -50,6 +50,9 @@ void *pi_realloc(void *ptr, size_t size) PIER_MUST_USE;
 char *pi_strdup(const char *text) PIER_MUST_USE;
 void pi_free(void *ptr);
 
+/* The block is a user's from now on, who frees it with free(3). Returns it. */
+void *pi_release(void *ptr);
+
 /* For tests: the countdown-th request from now on this thread, and all after it, fail; 0 ends that.
  * Returns how many requests were made since the last call. */
 long pi_alloc_fail(long countdown);

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * net/addr.c - addresses of URLs: literals are read here, names by getaddrinfo(3) on an offload
- * thread.
+ * net/addr.c - addresses of URLs: their order, and their texts. Names are resolve.c's.
  */
 #define _GNU_SOURCE
 #include "net/addr.h"
 
 #include "base/assert.h"
-#include "task/offload.h"
+#include "net/resolve.h"
 
 #include <pier/net.h>
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- text ---- */
@@ -123,49 +120,7 @@ static int from_path(struct pi_addr *out, const struct pi_url *url)
     return 1;
 }
 
-static bool is_localhost(const char *host)
-{
-    size_t len = strlen(host);
-    if (len > 0 && host[len - 1] == '.')
-        len--;
-    return (len == 9 && strncasecmp(host, "localhost", len) == 0) ||
-           (len > 10 && strncasecmp(host + len - 10, ".localhost", 10) == 0);
-}
-
-/* ---- looking up ---- */
-
-static int look_up(void *arg)
-{
-    struct pi_resolve *r = arg;
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = r->flags }, *found = NULL;
-    r->gai = getaddrinfo(r->host, NULL, &hints, &found);
-    r->error = errno;
-    for (struct addrinfo *a = found; r->gai == 0 && a && r->count < PI_RESOLVE_MAX; a = a->ai_next)
-        if (a->ai_addrlen <= sizeof r->addrs[0])
-            memcpy(&r->addrs[r->count++], a->ai_addr, a->ai_addrlen);
-    if (found)
-        freeaddrinfo(found);
-    return 0;
-}
-
-static void free_lookup(void *arg)
-{
-    pi_free(arg);
-}
-
-static int lookup_failed(const struct pi_resolve *r, const char *what)
-{
-    if (r->gai == EAI_NONAME || r->gai == EAI_NODATA)
-        return pi_fail(PIER_ERESOLVE, "%s", what);
-    if (r->gai == EAI_MEMORY)
-        return pi_fail(-ENOMEM, "%s", what);
-    if (r->gai == EAI_SYSTEM && r->error > 0)
-        return pi_fail(-r->error, "%s", what);
-    char words[64];
-    snprintf(words, sizeof words, "%s", gai_strerror(r->gai));
-    words[0] = (char)tolower((unsigned char)words[0]);
-    return pi_fail_text(PIER_ERESOLVE, "%s: %s", what, words);
-}
+/* ---- names ---- */
 
 static void copy_addr(struct pi_addr *out, const struct sockaddr *in, int port)
 {
@@ -196,25 +151,14 @@ static void alternate_families(struct pi_addr *out, const struct pi_resolve *r, 
 static int by_name(struct pi_addr *out, const struct pi_url *url, bool passive, int64_t deadline_ns,
                    const char *what)
 {
-    struct pi_resolve *r = pi_zalloc(sizeof *r);
+    int flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
+    struct pi_resolve *r = pi_resolve_host(url->host, AF_UNSPEC, flags, deadline_ns, what);
     if (!r)
-        return pi_fail(-ENOMEM, "%s", what);
-    snprintf(r->host, sizeof r->host, "%s", url->host);
-    r->flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
-    int rc = url->is_literal
-                 ? look_up(r)
-                 : pi_offload_abandon(IO_RESOLVE, r, look_up, r, free_lookup, deadline_ns);
-    if (rc < 0)
-        return pi_fail(rc, "%s", what);
-    rc = r->count;
-    if (r->gai)
-        rc = lookup_failed(r, what);
-    else if (rc == 0)
-        rc = pi_fail(PIER_ERESOLVE, "%s", what);
-    else
-        alternate_families(out, r, url->port);
+        return pier_error_code();
+    int count = r->count;
+    alternate_families(out, r, url->port);
     pi_free(r);
-    return rc;
+    return count;
 }
 
 int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
@@ -222,11 +166,10 @@ int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, 
 {
     if (url->scheme == PI_UNIX)
         return from_path(out, url);
-    bool everywhere = url->host[0] == '\0' && passive;
-    if (!everywhere && url->host[0] != '\0' && !is_localhost(url->host))
+    if (url->host[0] != '\0')
         return by_name(out, url, passive, deadline_ns, what);
-    set_in6(&out[0], everywhere ? in6addr_any : in6addr_loopback, url->port);
-    set_in(&out[1], everywhere ? INADDR_ANY : INADDR_LOOPBACK, url->port);
+    set_in6(&out[0], passive ? in6addr_any : in6addr_loopback, url->port);
+    set_in(&out[1], passive ? INADDR_ANY : INADDR_LOOPBACK, url->port);
     return 2;
 }
 

@@ -104,12 +104,6 @@ int pi_conn_fail(struct pier_conn *c, const char *verb, int code);
 extern const struct pi_transport pi_tcp, pi_unix, pi_pipe;
 const struct pi_transport *pi_transport_of(int family);
 
-/* Between these, what raises SIGPIPE on this thread only returns -EPIPE (splice(2), writing to a
- * pipe: they know no MSG_NOSIGNAL). They nest, across tasks, too. raised: one has returned it. A
- * thread that blocks the signal anyway is left alone. */
-void pi_sigpipe_hold(void);
-void pi_sigpipe_release(bool raised);
-
 /* sockopt.c: applies opts (NULL: defaults) to a TCP socket; accepted sockets inherit a listener's.
  * 0 or a negative code. */
 int pi_sock_apply(int fd, const struct pier_sock_opts *opts);

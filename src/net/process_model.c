@@ -63,6 +63,8 @@ static _Noreturn void serve_in_child(struct pi_worker *w, const struct pi_accept
     pi_serve_init(&child.conn, a, w->server);
     pier_scope_open(&child.scope, 0);
     pi_forked_begin(told_to_end, NULL);
+    io_blocking_open();
+    child.conn.io.may_block = io_blocking_here();
     pi_serve_conn(&child.conn, a, w);
     pier_scope_join(&child.scope);
     pi_fork_exit(0);
@@ -108,13 +110,16 @@ static void log_end(const struct pi_conn_process *p)
                  pier_str("peer", peer_text(text, &p->accepted)), pier_str("error", how));
 }
 
+/* The backend that calls this still looks at the record's descriptor, so the record stays until
+ * the next one's turn. */
 static void has_ended(struct pi_forked *f)
 {
     struct pi_conn_process *p = PI_CONTAINER_OF(f, struct pi_conn_process, process);
     struct pi_worker *w = p->worker;
     log_end(p);
     unlink_process(p);
-    pi_free(p);
+    pi_free(w->server->ended);
+    w->server->ended = p;
     pi_worker_leave(w);
 }
 

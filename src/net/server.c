@@ -39,6 +39,7 @@ void pier_server_free(struct pier_server *s)
     pi_free(s->endpoints);
     pi_free(s->listeners);
     pi_free(s->workers);
+    pi_free(s->ended);
     pi_err_fini(&s->err);
     pthread_mutex_destroy(&s->lock);
     pi_free(s);
@@ -336,6 +337,9 @@ static int run_workers(struct pier_server *s)
 {
     bool is_watched = s->opts.model != PIER_PROCESSES &&
                       !io_is_simulated(); /* whose time is its own */
+    bool blocks = s->opts.model == PIER_THREADS;
+    if (blocks)
+        io_blocking_open();
     if (is_watched)
         pi_watchdog_start();
     start_workers(s);
@@ -344,6 +348,8 @@ static int run_workers(struct pier_server *s)
     join_workers(s);
     if (is_watched)
         pi_watchdog_stop();
+    if (blocks)
+        io_blocking_close();
     return rc;
 }
 
@@ -387,7 +393,9 @@ int pier_serve(const char *url, pier_handler handler, void *arg, const struct pi
         log_listening(s);
         rc = pier_server_run(s);
     }
-    if (rc < 0)
+    if (rc == 0)
+        pier_log(PIER_LOG_INFO, "stopped", pier_str("url", url));
+    else
         pier_log(PIER_LOG_ERROR, pier_error(), pier_str("url", url));
     int code = rc < 0 ? pier_exit_code() : 0;
     pier_server_free(s);

@@ -157,6 +157,7 @@ struct pier_server {
     struct pi_shared *shared; /* NULL: the server has one process */
     int slot_count;           /* that there is room for in it */
     struct pi_conn_process *processes;
+    struct pi_conn_process *ended; /* the last one that has, to be freed */
 };
 
 /* listen.c: opens every endpoint, or closes all again. */

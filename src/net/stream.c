@@ -9,11 +9,6 @@
 
 #include <signal.h>
 
-static PI_THREAD_LOCAL struct {
-    int holders;
-    bool was_blocked, raised;
-} sigpipe;
-
 static ssize_t sock_read(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns)
 {
     struct io_op op = {
@@ -54,35 +49,6 @@ static void stream_close(struct pier_conn *c)
         pi_child_close(c);
     else
         io_close(&c->io);
-}
-
-/* ---- SIGPIPE ---- */
-
-void pi_sigpipe_hold(void)
-{
-    if (sigpipe.holders++ > 0)
-        return;
-    sigset_t one, before;
-    sigemptyset(&one);
-    sigaddset(&one, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &one, &before);
-    sigpipe.was_blocked = sigismember(&before, SIGPIPE);
-    sigpipe.raised = false;
-}
-
-/* A signal that is pending goes away before it is let through. */
-void pi_sigpipe_release(bool raised)
-{
-    sigpipe.raised |= raised;
-    if (--sigpipe.holders > 0 || sigpipe.was_blocked)
-        return;
-    const struct timespec at_once = { 0 };
-    sigset_t one;
-    sigemptyset(&one);
-    sigaddset(&one, SIGPIPE);
-    while (sigpipe.raised && sigtimedwait(&one, NULL, &at_once) < 0 && errno == EINTR)
-        ;
-    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
 /* ---- pipes ---- */

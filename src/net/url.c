@@ -141,17 +141,16 @@ static void keep_host(struct pi_url *out, struct part host)
     out->host[host.len] = '\0';
 }
 
-/* Whether name would be taken for a number by inet_aton(3): its last label is one. */
-static bool ends_in_number(struct part name)
+bool pi_host_ends_in_number(const char *name, size_t len)
 {
-    size_t end = name.len;
-    while (end > 0 && name.at[end - 1] == '.')
+    size_t end = len;
+    while (end > 0 && name[end - 1] == '.')
         end--;
     size_t begin = end;
-    while (begin > 0 && name.at[begin - 1] != '.')
+    while (begin > 0 && name[begin - 1] != '.')
         begin--;
-    const char *label = name.at + begin;
-    size_t len = end - begin;
+    const char *label = name + begin;
+    len = end - begin;
     if (len > 1 && label[0] == '0' && (label[1] == 'x' || label[1] == 'X'))
         return strspn(label + 2, "0123456789abcdefABCDEF") >= len - 2;
     return len > 0 && strspn(label, "0123456789") >= len;
@@ -187,7 +186,7 @@ static int parse_name(struct pi_url *out, struct input *in, struct part host)
     keep_host(out, host);
     struct in_addr addr;
     out->is_literal = inet_pton(AF_INET, out->host, &addr) == 1;
-    if (!out->is_literal && ends_in_number(host))
+    if (!out->is_literal && pi_host_ends_in_number(host.at, host.len))
         return bad_part(in, "", host, " is not an IPv4 address");
     return 0;
 }

@@ -38,6 +38,9 @@ struct pi_url {
  * where. */
 int pi_url_parse(struct pi_url *out, const char *text, int dialling) PIER_MUST_USE;
 
+/* Whether inet_aton(3) would take a name of len bytes for a number: its last label is one. */
+bool pi_host_ends_in_number(const char *name, size_t len);
+
 /* The text of a URL, NUL-terminated, cut to cap: the scheme in lower case, the port always there,
  * brackets round IPv6. */
 void pi_url_format(char *out, size_t cap, const struct pi_url *url);

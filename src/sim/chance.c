@@ -122,6 +122,8 @@ bool pi_sim_faulty(enum pier_sim_fault kind, int ppm, struct pier_sim_host *host
         [PIER_SIM_TIMEOUT] = "connection is dead",
         [PIER_SIM_INTERRUPT] = "interrupted",
         [PIER_SIM_RESOLVE] = "no name server",
+        [PIER_SIM_DISK_FULL] = "disk full",
+        [PIER_SIM_DISK_ERROR] = "disk error",
         [PIER_SIM_LOSE] = "datagram lost",
         [PIER_SIM_DUPLICATE] = "datagram twice",
         [PIER_SIM_REORDER] = "datagram late",

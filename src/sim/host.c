@@ -74,17 +74,43 @@ static const struct sim_name *find_name(const char *text)
     return NULL;
 }
 
-/* In the place of getaddrinfo(3). */
+static void give_addrs(struct pi_resolve *r, const struct sim_name *name)
+{
+    for (int i = 0; name && i < name->count; i++)
+        if (r->family == AF_UNSPEC || r->family == name->addrs[i].any.sa_family)
+            memcpy(&r->addrs[r->count++], &name->addrs[i].any, sizeof r->addrs[0]);
+    if (r->count == 0)
+        r->gai = name && name->count > 0 ? EAI_NODATA : EAI_NONAME;
+}
+
+/* The host that has the address. */
+static void give_name(struct pi_resolve *r)
+{
+    struct sim_addr addr = { .len = sizeof addr.in6 };
+    memcpy(&addr.any, &r->addrs[0], sizeof r->addrs[0]);
+    const struct pier_sim_host *host = pi_sim_host_of(&addr, pi_sim_here());
+    if (host)
+        snprintf(r->host, sizeof r->host, "%s", host->names.name);
+    else
+        r->gai = EAI_NONAME;
+}
+
+/* In the place of getaddrinfo(3), getnameinfo(3), gethostname(2) and getifaddrs(3). */
 int pi_sim_resolve(void *arg)
 {
     struct pi_resolve *r = arg;
-    const struct sim_name *name = find_name(r->host);
+    const struct sim_name *own = &pi_sim_here()->names;
+    if (r->kind == PI_RESOLVE_SELF) {
+        snprintf(r->host, sizeof r->host, "%s", own->name);
+        give_addrs(r, own);
+        return 0;
+    }
     if (pi_sim_faulty(PIER_SIM_RESOLVE, pi_sim->opts.faults.resolve, pi_sim_here()))
         r->gai = EAI_AGAIN;
-    else if (!name || name->count == 0)
-        r->gai = EAI_NONAME;
-    for (int i = 0; r->gai == 0 && i < name->count; i++)
-        memcpy(&r->addrs[r->count++], &name->addrs[i].any, sizeof r->addrs[0]);
+    else if (r->kind == PI_RESOLVE_NAME)
+        give_name(r);
+    else
+        give_addrs(r, find_name(r->host));
     pi_sim_event(SIM_EV_RESOLVE, pi_sim_here(), r->count, "%s: %d addresses", r->host, r->count);
     return 0;
 }
@@ -281,6 +307,7 @@ void pier_sim_crash(struct pier_sim_host *host)
     pi_sim_event(SIM_EV_HOST, host, 2, "crash");
     host->is_down = true;
     pi_sim_crash_sockets(host);
+    pi_sim_crash_files(host);
     cancel_programs(host);
 }
 
@@ -487,6 +514,7 @@ static void free_host(struct pier_sim_host *host)
         host->paths = path->next;
         pi_free(path);
     }
+    pi_sim_free_disk(host);
     pier_event_fini(&host->ended);
     pi_free(host);
 }

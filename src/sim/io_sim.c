@@ -266,6 +266,8 @@ static ssize_t sim_run(struct pi_loop *loop, struct pi_task *self, struct io_op 
     case IO_OFFLOAD:
     case IO_RESOLVE:
         return run_job(loop->io, self, op);
+    case IO_FILE:
+        return pi_sim_file(loop->io, self, op);
     default:
         return run_on_fd(loop, self, op);
     }
@@ -273,7 +275,7 @@ static ssize_t sim_run(struct pi_loop *loop, struct pi_task *self, struct io_op 
 
 static ssize_t sim_attempt(struct pi_loop *loop, struct io_op *op)
 {
-    return pi_sim_attempt(op);
+    return op->code == IO_RESOLVE ? pi_sim_resolve(op->buf) : pi_sim_attempt(op);
 }
 
 static int sim_arm(struct pi_loop *loop, struct io_op *op)

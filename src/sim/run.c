@@ -141,6 +141,7 @@ static void free_sim(struct pi_sim *sim)
 {
     pi_sim_free_packets(sim);
     pi_sim_free_sockets(sim);
+    pi_sim_free_handles(sim);
     pi_sim_free_hosts(sim);
     pi_timer_fini(&sim->timers);
     pi_free(sim->ways);
@@ -168,7 +169,8 @@ static struct pi_sim *new_sim(uint64_t seed, const struct pier_sim_opts *opts)
     sim->seed = seed;
     sim->now_ns = sim->began_ns = clock_start_ns;
     sim->thread = pi_task_self()->thread;
-    struct sim_random *streams[] = { &sim->order, &sim->network, &sim->user, &sim->secret };
+    struct sim_random *streams[] = { &sim->order, &sim->network, &sim->user, &sim->secret,
+                                     &sim->disk };
     for (unsigned i = 0; i < sizeof streams / sizeof streams[0]; i++)
         pi_sim_seed(streams[i], seed, i + 1);
     if (pi_sim_reduced_parse(&sim->reduced, sim->opts.reduced) < 0) {
@@ -200,12 +202,15 @@ static void keep_failure(struct pi_sim *sim, int rc)
              pier_error_code() == rc ? pier_error() : pier_strerror(rc));
 }
 
-static void look_for_sockets(struct pi_sim *sim)
+static void look_for_descriptors(struct pi_sim *sim)
 {
     char words[300];
     int open = pi_sim_open_sockets(sim, words, sizeof words);
     if (open > 0)
         pi_sim_failed("%d sockets are left open, the first is %s", open, words);
+    open = pi_sim_open_files(sim, words, sizeof words);
+    if (open > 0)
+        pi_sim_failed("%d files are left open, the first is %s", open, words);
 }
 
 /* The scenario, then the end of every task that it left to the simulation. */
@@ -222,7 +227,7 @@ static void run_scenario(struct pi_sim *sim, struct pi_task *self, pier_task_fn 
     int rc = pier_scope_join(&sim->scope);
     if (rc != -ECANCELED)
         keep_failure(sim, rc);
-    look_for_sockets(sim);
+    look_for_descriptors(sim);
 }
 
 static void tell(const struct pi_sim *sim, struct pier_sim_result *result)

@@ -9,6 +9,7 @@
  *     packet.c   datagrams on their way
  *     group.c    broadcast and multicast: which of them are whose
  *     host.c     hosts, their programs, links, names
+ *     file.c     the files of hosts, and what a crash leaves of them
  *     chance.c   random numbers, faults, and what a reduction leaves out
  *     trace.c    events: the hash and the lines
  *     run.c      one run from its set-up to the checks at its end
@@ -201,6 +202,10 @@ struct sim_path {
     struct sim_addr addr;
 };
 
+/* file.c */
+struct sim_disk;
+struct sim_handle;
+
 struct pier_sim_host {
     struct sim_name names; /* its own, and its addresses */
     int index;
@@ -211,6 +216,7 @@ struct pier_sim_host {
     struct sim_sock *bound;               /* that have a local address */
     struct sim_sock *dgrams;              /* the same of datagrams, the newest first */
     struct sim_path *paths;
+    struct sim_disk *disk; /* NULL: no file was ever opened */
     struct sim_program *programs;
     struct pier_event ended; /* set when no program runs */
 };
@@ -230,12 +236,14 @@ struct pi_sim {
     struct pi_thread *thread;
     struct pier_scope scope; /* of everything */
     int64_t now_ns, began_ns;
-    struct sim_random order, network, user, secret;
+    struct sim_random order, network, user, secret, disk;
     struct sim_reduced reduced;
     struct pi_timers timers; /* of the network */
     struct io_fd *kicked;    /* with armed operations to look at */
     struct sim_sock **socks;
     int sock_count, sock_cap;
+    struct sim_handle **handles; /* open files, by number */
+    int handle_count, handle_cap;
     struct sim_packets packets; /* on their way */
     struct pier_sim_host *hosts[SIM_HOSTS_MAX];
     int host_count;
@@ -313,6 +321,7 @@ enum sim_event {
     SIM_EV_LOG,
     SIM_EV_NOTE,
     SIM_EV_CHECK,
+    SIM_EV_FILE,
 };
 /* Counts an event. The words are for the trace only. */
 void pi_sim_event(enum sim_event kind, const struct pier_sim_host *host, int64_t len,
@@ -349,6 +358,17 @@ void pi_sim_wake_writer(struct sim_sock *s);
 void pi_sim_free_sockets(struct pi_sim *sim);
 /* How many are open; the first one's words, if asked. */
 int pi_sim_open_sockets(const struct pi_sim *sim, char *words, size_t cap);
+
+/* file.c */
+/* Waits for the disk, then makes the call (IO_FILE). */
+ssize_t pi_sim_file(struct pi_sim *sim, struct pi_task *self, struct io_op *op);
+/* Whether it was a file's descriptor. */
+bool pi_sim_close_file(int fd);
+/* What was not synced is lost, or part of it. */
+void pi_sim_crash_files(struct pier_sim_host *host);
+int pi_sim_open_files(const struct pi_sim *sim, char *words, size_t cap);
+void pi_sim_free_disk(struct pier_sim_host *host);
+void pi_sim_free_handles(struct pi_sim *sim);
 
 /* flow.c */
 /* Connects: the answer comes later, in s->state and s->error. */

@@ -817,7 +817,7 @@ static int sim_close(int fd)
 {
     struct sim_sock *s = pi_sim_sock(fd);
     if (!s)
-        return -EBADF;
+        return pi_sim_close_file(fd) ? 0 : -EBADF;
     pi_sim_event(SIM_EV_CLOSE, s->host, s->id, "#%d", s->id);
     s->is_open = false;
     s->was_closed = true;

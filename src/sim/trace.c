@@ -47,6 +47,7 @@ static const char *const names[] = {
     [SIM_EV_LOG] = "log",
     [SIM_EV_NOTE] = "note",
     [SIM_EV_CHECK] = "check",
+    [SIM_EV_FILE] = "file",
 };
 
 static void print(struct pi_sim *sim, enum sim_event kind, const struct pier_sim_host *host,

@@ -45,6 +45,7 @@ enum io_code {
     IO_SLEEP,      /* until deadline_ns: 0 */
     IO_OFFLOAD,    /* job: runs on an offload thread */
     IO_RESOLVE,    /* job, and buf: struct pi_resolve, for backends that know names themselves */
+    IO_FILE,       /* buf: struct pi_file_call (file.h); no deadline of its own */
 };
 
 /* A descriptor and what a backend knows of it. Embedded in connections and listeners; lives until
@@ -57,6 +58,9 @@ struct io_fd {
     bool watches_write;   /* epoll: EPOLLOUT is registered */
     bool exclusive;       /* several loops wait for it: wake one of them */
     bool interrupted;     /* io_interrupt_read() found no reader: the next wait ends at once */
+    bool may_block;       /* direct: a stream socket that nobody else uses */
+    bool is_blocking;     /* direct: its O_NONBLOCK is off */
+    bool limits_block;    /* direct: its SO_RCVTIMEO is set */
     uint64_t loop_serial; /* the loop it is registered with */
     struct io_op *reader, *writer;
     struct io_fd *next_kicked; /* epoll: armed with a hint set */
@@ -71,11 +75,19 @@ struct pi_offload_job;
 /* What IO_RESOLVE asks and is told. */
 enum { PI_RESOLVE_MAX = 16, PI_RESOLVE_HOST = 256 };
 
+enum pi_resolve_kind {
+    PI_RESOLVE_ADDRS, /* of host */
+    PI_RESOLVE_NAME,  /* of addrs[0], into host */
+    PI_RESOLVE_SELF,  /* the host itself: for io_try(), in simulations only; no job */
+};
+
 struct pi_resolve {
+    enum pi_resolve_kind kind;
     char host[PI_RESOLVE_HOST];
-    int flags; /* of getaddrinfo(3) */
-    int gai;   /* 0, or EAI_NONAME… */
-    int error; /* errno of EAI_SYSTEM */
+    int family; /* AF_UNSPEC: both */
+    int flags;  /* of getaddrinfo(3) */
+    int gai;    /* 0, or EAI_NONAME… */
+    int error;  /* errno of EAI_SYSTEM */
     int count;
     union {
         struct sockaddr any;
@@ -160,6 +172,15 @@ static inline void io_fd_init(struct io_fd *f, int fd)
     *f = (struct io_fd){ .fd = fd, .may_read = true, .may_write = true };
 }
 
+/* Between open and close, which nest, threads without a loop read by blocking calls from
+ * descriptors that may_block, where the signal for it is not in use by the program. */
+void io_blocking_open(void);
+void io_blocking_close(void);
+/* Whether the running thread may: then it takes the signal. */
+bool io_blocking_here(void);
+/* Its O_NONBLOCK is on again, and stays so: others get to see the descriptor. */
+void io_never_block(struct io_fd *f);
+
 /* Takes f out of this thread's loop; the descriptor is then free to go elsewhere. */
 void io_detach(struct io_fd *f);
 
@@ -172,6 +193,9 @@ ssize_t io_last_look(struct io_op *op, int rc);
 
 /* For backends: op's system call without waiting; -EAGAIN where it would. Keeps f's hints. */
 ssize_t io_call(struct io_op *op);
+
+/* For backends: after op has had the result n, is another one likely to find something? */
+void io_keep_hint(const struct io_op *op, ssize_t n);
 
 /* For backends: the direction that op waits for. */
 static inline bool io_is_read(const struct io_op *op)
@@ -230,6 +254,12 @@ struct io_far_timer {
 
 /* Whether t wakes the loop in time for deadline_ns, so that it may sleep without one. */
 bool io_is_far(struct io_far_timer *t, const struct pi_loop *loop, int64_t deadline_ns);
+
+/* Between these, what raises SIGPIPE on this thread only returns -EPIPE (splice(2), writing to a
+ * pipe: they know no MSG_NOSIGNAL). They nest, across tasks, too. raised: one has returned it. A
+ * thread that blocks the signal anyway is left alone. */
+void pi_sigpipe_hold(void);
+void pi_sigpipe_release(bool raised);
 
 /* "read", "accept": for dumps. */
 const char *io_name(enum io_code code);

@@ -11,8 +11,10 @@
  */
 #define _GNU_SOURCE
 #include "base/assert.h"
+#include "task/file.h"
 #include "task/sockets.h"
 
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -216,8 +218,7 @@ static void reap(struct pi_loop *loop)
         if (__builtin_expect(cqe->user_data > FAR_TIMER, 1)) {
             complete(io, cqe);
         } else if (cqe->user_data == WAKE_UP) {
-            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE;
-            pi_thread_clear_wake_fd(loop->thread);
+            io->watches_wake_fd = cqe->flags & IORING_CQE_F_MORE; /* an edge: nothing to read */
         } else if (cqe->user_data == LISTENERS) {
             io->watches_listeners = cqe->flags & IORING_CQE_F_MORE;
             look_at_listeners(io);
@@ -378,6 +379,72 @@ static ssize_t run_poll(struct pi_loop *loop, struct pi_task *self, struct io_op
     return ready;
 }
 
+/* ---- files ---- */
+
+/* Whether the ring has such a call; a thread makes the others. */
+static bool prep_file(struct io_uring_sqe *sqe, const struct pi_file_call *call)
+{
+    unsigned len = (unsigned)(call->len < PI_FILE_MOST ? call->len : PI_FILE_MOST);
+    switch (call->code) {
+    case PI_FILE_OPEN:
+        io_uring_prep_openat(sqe, call->folder, call->path, call->flags, call->mode);
+        return true;
+    case PI_FILE_READ:
+        io_uring_prep_read(sqe, call->fd, call->buf, len, (uint64_t)call->offset);
+        return true;
+    case PI_FILE_WRITE:
+        io_uring_prep_write(sqe, call->fd, call->buf, len, (uint64_t)call->offset);
+        return true;
+    case PI_FILE_SYNC:
+        io_uring_prep_fsync(sqe, call->fd, call->flags & O_DSYNC ? IORING_FSYNC_DATASYNC : 0);
+        return true;
+    case PI_FILE_RENAME:
+        io_uring_prep_renameat(sqe, call->folder, call->path, call->folder, call->to, 0);
+        return true;
+    case PI_FILE_REMOVE:
+        io_uring_prep_unlinkat(sqe, call->folder, call->path, 0);
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Whether the kernel has been given op; its result is there when this returns. */
+static bool submit_file(struct uring_io *io, struct pi_task *self, struct io_op *op, int *rc)
+{
+    struct io_uring_sqe prepared = { 0 };
+    if (!prep_file(&prepared, op->buf))
+        return false;
+    struct io_uring_sqe *sqe = next_sqe(io);
+    *sqe = prepared;
+    io_uring_sqe_set_data(sqe, op);
+    op->in_kernel = true;
+    self->op = op;
+    *rc = pi_park(self, pi_deadline(self, 0), true);
+    if (op->in_kernel) { /* not begun, it ends at once; else it is waited for */
+        submit_cancel(io, op);
+        while (op->in_kernel)
+            pi_park(self, 0, false);
+    }
+    self->op = NULL;
+    return true;
+}
+
+static ssize_t run_file(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
+{
+    struct pi_file_call *call = op->buf;
+    for (int rc = 0;;) {
+        if (!submit_file(loop->io, self, op, &rc))
+            return io_file_offload(self, op);
+        ssize_t n = op->result;
+        if (n >= 0)
+            return call->code == PI_FILE_OPEN ? io_file_opened(call, (int)n) : n;
+        bool is_ended = n == -EINTR || n == -ECANCELED; /* and has done nothing */
+        if (!is_ended || rc < 0)
+            return is_ended ? rc : n;
+    }
+}
+
 static ssize_t uring_run(struct pi_loop *loop, struct pi_task *self, struct io_op *op)
 {
     op->in_kernel = false;
@@ -387,6 +454,8 @@ static ssize_t uring_run(struct pi_loop *loop, struct pi_task *self, struct io_o
     case IO_OFFLOAD:
     case IO_RESOLVE:
         return io_offload(self, op);
+    case IO_FILE:
+        return run_file(loop, self, op);
     case IO_POLL:
         return run_poll(loop, self, op);
     default:
@@ -506,6 +575,7 @@ int io_ring_count(void)
 static void uring_close(struct pi_loop *loop)
 {
     struct uring_io *io = loop->io;
+    pi_thread_clear_wake_fd(loop->thread); /* without a loop it is polled as a level */
     io_uring_queue_exit(&io->ring);
     atomic_fetch_sub(&rings, 1);
     if (io->far.fd >= 0)

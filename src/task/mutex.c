@@ -19,16 +19,26 @@ enum {
     WAITING = 2,   /* the list is not empty */
     TRYING = 4,    /* the first of it has been woken to try */
     HAND_OVER = 8, /* the first of it has waited long enough; never together with TRYING */
-    OWNER_SHIFT = 4,
 };
+
+/* What the free mutex does not need: without it, locking and unlocking it need no stack frame, and
+ * cost 4 of 24 ns less. */
+#define OUT_OF_LINE __attribute__((noinline))
 
 static const int64_t HAND_OVER_AFTER_NS = PIER_MILLISECOND / 2;
 
-/* Locked by a task of th. The upper bits only tell whether spinning can help: no harm in two
- * threads that look alike. */
-static uint32_t locked_by(const struct pi_thread *th)
+/* Names the holder's thread. It only tells whether spinning can help: no harm in two threads that
+ * look alike, nor in an old name that is read before the new one has come. */
+static uint32_t name_of(const struct pi_thread *th)
 {
-    return (uint32_t)((uintptr_t)th >> 6) << OWNER_SHIFT | LOCKED;
+    return (uint32_t)((uintptr_t)th >> 6);
+}
+
+/* By the holder only. Not part of the state, so that unlocking need not read the state first: the
+ * load would wait for the lock's write, 2 of 21 ns. */
+static void set_owner(struct pier_mutex *m, const struct pi_thread *th)
+{
+    __atomic_store_n(&m->owner, name_of(th), __ATOMIC_RELAXED);
 }
 
 static uint32_t load(const struct pier_mutex *m)
@@ -45,14 +55,16 @@ static bool change(struct pier_mutex *m, uint32_t from, uint32_t to)
 static bool try_take(struct pier_mutex *m, const struct pi_task *self)
 {
     uint32_t v = load(m);
-    return !(v & LOCKED) && change(m, v, v | locked_by(self->thread));
+    if (v & LOCKED || !change(m, v, v | LOCKED))
+        return false;
+    set_owner(m, self->thread);
+    return true;
 }
 
 /* Worth it only while somebody on another thread holds the mutex and nobody has it promised. */
 static bool spin(struct pier_mutex *m, const struct pi_task *self)
 {
-    uint32_t own = locked_by(self->thread);
-    if ((load(m) >> OWNER_SHIFT == own >> OWNER_SHIFT) || !pi_spin_begin())
+    if (__atomic_load_n(&m->owner, __ATOMIC_RELAXED) == name_of(self->thread) || !pi_spin_begin())
         return false;
     bool taken = false;
     for (int rounds = 4; rounds < PI_SPIN_ROUNDS && !taken && !(load(m) & HAND_OVER); rounds *= 2) {
@@ -68,7 +80,8 @@ static bool spin(struct pier_mutex *m, const struct pi_task *self)
 static void set_holder(struct pier_mutex *m, const struct pi_thread *th)
 {
     uint32_t waiting = m->waiters.first ? WAITING : 0;
-    __atomic_store_n(&m->state, locked_by(th) | waiting, __ATOMIC_RELEASE);
+    set_owner(m, th);
+    __atomic_store_n(&m->state, LOCKED | waiting, __ATOMIC_RELEASE);
 }
 
 /* ---- waiting ---- */
@@ -192,11 +205,12 @@ static bool hand_over(struct pier_mutex *m, struct pi_waiter **wake)
 }
 
 /* A waiter that was woken to try may leave before the mutex is unlocked; then the next one is. */
-static void unlock_slow(struct pier_mutex *m)
+static OUT_OF_LINE void unlock_slow(struct pier_mutex *m)
 {
     struct pi_waiter *wake = NULL;
     for (;;) {
         uint32_t v = load(m);
+        PIER_ASSERT(v & LOCKED);
         if ((v & WAITING) && !(v & TRYING)) {
             if (hand_over(m, &wake))
                 break;
@@ -224,8 +238,9 @@ static int lock_local(struct pier_mutex *m, struct pi_task *self)
     return rc;
 }
 
-static void unlock_local(struct pier_mutex *m)
+static OUT_OF_LINE void unlock_local(struct pier_mutex *m)
 {
+    PIER_ASSERT(m->state);
     struct pi_waiter *w = pi_waitlist_pop(&m->waiters);
     if (w)
         pi_wake_send(w->wake);
@@ -245,7 +260,7 @@ void pier_mutex_fini(struct pier_mutex *m)
     PIER_ASSERT(!m->waiters.first);
 }
 
-int pier_mutex_lock(struct pier_mutex *m)
+static OUT_OF_LINE int lock_carefully(struct pier_mutex *m)
 {
     struct pi_task *self = pi_task_self();
     int rc = pi_cancel_check(self);
@@ -253,7 +268,21 @@ int pier_mutex_lock(struct pier_mutex *m)
         return rc;
     if (m->flags & PIER_LOCAL)
         return lock_local(m, self);
-    return change(m, 0, locked_by(self->thread)) ? 0 : lock_slow(m, self);
+    return try_take(m, self) ? 0 : lock_slow(m, self);
+}
+
+int pier_mutex_lock(struct pier_mutex *m)
+{
+    const struct pi_task *self = pi_task_undisturbed();
+    if (!self)
+        return lock_carefully(m);
+    if (m->flags & PIER_LOCAL ? m->state != 0 : !change(m, 0, LOCKED))
+        return lock_carefully(m);
+    if (m->flags & PIER_LOCAL)
+        m->state = LOCKED;
+    else
+        set_owner(m, self->thread);
+    return 0;
 }
 
 int pier_mutex_trylock(struct pier_mutex *m)
@@ -269,10 +298,8 @@ int pier_mutex_trylock(struct pier_mutex *m)
 
 void pier_mutex_unlock(struct pier_mutex *m)
 {
-    uint32_t v = load(m);
-    PIER_ASSERT(v & LOCKED);
     if (m->flags & PIER_LOCAL)
         unlock_local(m);
-    else if (v & WAITING || !change(m, v, 0))
+    else if (!change(m, LOCKED, 0))
         unlock_slow(m);
 }

@@ -28,7 +28,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
 static struct pi_offload_job *queue, **queue_end = &queue;
 static int threads, idle, queued;
-static int working; /* threads whose job still has somebody waiting, or an argument to free */
+static int working; /* threads with a job that is not done */
 static bool retiring;
 static pthread_cond_t retired = PTHREAD_COND_INITIALIZER;
 static int left[LEFT_KEPT]; /* the last threads that ended */
@@ -256,8 +256,11 @@ ssize_t io_offload_here(struct pi_task *self, struct io_op *op, int64_t start_ns
         give_up(job);
         return rc;
     }
+    struct pi_err before = { 0 }; /* the caller's last failure is no matter of the job's */
+    pi_err_move(&before, &self->err);
     job->rc = instead ? instead(op->buf) : job->fn(job->arg);
     pi_err_move(&job->err, &self->err);
+    pi_err_move(&self->err, &before);
     rc = wait_for(self, op, work_ns, job->abandoned != NULL);
     if (rc == 0 || !job->abandoned)
         return take_result(self, job);

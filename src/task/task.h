@@ -18,6 +18,7 @@
 #include <pier/task.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 struct io_op;
@@ -52,7 +53,7 @@ struct pi_task {
 };
 
 /* Where a thread sleeps, for those who want to wake it. */
-enum { PI_AWAKE, PI_SLEEPS_FUTEX, PI_SLEEPS_FD };
+enum { PI_AWAKE, PI_SLEEPS_FUTEX, PI_SLEEPS_FD, PI_SLEEPS_READ };
 
 struct pi_thread {
     struct pi_task root;
@@ -61,6 +62,8 @@ struct pi_thread {
     _Atomic uint32_t sleeping;      /* also the futex word */
     _Atomic uint32_t posting;       /* threads inside pi_thread_post() */
     int wake_fd;                    /* eventfd; -1 until first needed */
+    pid_t tid;                      /* of the system; 0 until first needed */
+    struct io_fd *_Atomic blocked;  /* that it reads from in a blocking call */
     bool known;
     bool watched;                   /* without a loop, too */
     struct pi_thread *next_watched; /* watch.c */
@@ -99,6 +102,9 @@ static inline struct pi_task *pi_task_self(void)
     struct pi_err *err = pi_err_self;
     return __builtin_expect(err != NULL, 1) ? (struct pi_task *)err : pi_task_first();
 }
+
+/* Ends a blocking read of another thread, see io_direct.c; otherwise ignored, as by default. */
+enum { PI_WAKE_SIGNAL = SIGURG };
 
 /* Sends msg to a thread, which runs it when it next waits. The caller knows that the thread cannot
  * end before it has run msg. From any thread, and from signal handlers. */
@@ -180,6 +186,9 @@ void pi_watch_after_fork(void);
 void pi_overflow_watch(struct pi_loop *loop);
 void pi_overflow_unwatch(struct pi_loop *loop);
 
+/* signal.c, in the child of a fork: nobody waits, nothing has come. */
+void pi_signal_after_fork(void);
+
 /* scope.c */
 /* 0, or the code that a wait of self must return now. */
 int pi_cancel_code(struct pi_task *self);
@@ -197,6 +206,16 @@ static inline int pi_cancel_check(struct pi_task *self)
     if (__builtin_expect(pi_thread_has_mail(self->thread), 0) && !self->thread->loop)
         pi_thread_drain(self->thread);
     return pi_cancel_flag(self);
+}
+/* The running task when there is nothing that the entry of a call must look at; else NULL. For fast
+ * paths: without a call in it, the caller needs no stack frame. */
+static inline struct pi_task *pi_task_undisturbed(void)
+{
+    struct pi_task *self = (struct pi_task *)pi_err_self;
+    if (__builtin_expect(!self || pi_thread_has_mail(self->thread), 0))
+        return NULL;
+    const struct pier_scope *s = self->scope;
+    return __builtin_expect(s && (s->cancelled || s->nearest_ns), 0) ? NULL : self;
 }
 /* The earlier of a wait's own deadline and its scopes'; 0: none. */
 static inline int64_t pi_deadline(const struct pi_task *self, int64_t own_ns)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * text/utf8.c - UTF-8 (RFC 3629, section 4): validity, characters cut at the end of a buffer,
- * printable runs.
+ * printable runs. How many there are and how wide they show is in width.c.
  *
  * All of it rests on two facts: the first byte tells the length, and only the second byte's range
  * depends on the first one: that is where overlong forms, surrogates and what is above U+10FFFF are
@@ -71,34 +71,6 @@ static inline uint64_t load8(const unsigned char *p)
     return word;
 }
 
-/* How many bytes at p are ASCII: eight at a time, then one by one. */
-static inline size_t ascii_len(const unsigned char *p, size_t len)
-{
-    size_t n = 0;
-    while (len - n >= 8 && (load8(p + n) & 0x8080808080808080u) == 0)
-        n += 8;
-    while (n < len && p[n] < 0x80)
-        n++;
-    return n;
-}
-
-bool pier_utf8_valid(const void *bytes, size_t len)
-{
-    const unsigned char *p = bytes;
-    size_t at = 0;
-    while (at < len) {
-        if (p[at] < 0x80) {
-            at += ascii_len(p + at, len - at);
-            continue;
-        }
-        size_t n = char_len(p + at, len - at);
-        if (n == 0)
-            return false;
-        at += n;
-    }
-    return true;
-}
-
 /* Bytes that continue something lead back to the byte that began it, at most three places from the
  * end: behind four places nothing is incomplete. */
 size_t pier_utf8_cut(const void *bytes, size_t len)
@@ -114,6 +86,95 @@ size_t pier_utf8_cut(const void *bytes, size_t len)
     if (promised(first[0]) <= back)
         return 0;
     return back == 1 || fits_second(first[0], first[1]) ? back : 0;
+}
+
+/* The states of a reader of one byte after the other, each the place of its six bits in a row:
+ * what is still to come before a character is whole. After E0, ED, F0 and F4 the next byte's range
+ * is narrower. Only BAD leads to itself alone. */
+enum { BAD = 0, WHOLE = 6, ONE = 12, TWO = 18, THREE = 24, E0 = 30, ED = 36, F0 = 42, F4 = 48 };
+
+#define TO(from, next) ((uint64_t)(next) << (from))
+#define CONTINUES (TO(ONE, WHOLE) | TO(TWO, ONE) | TO(THREE, TWO))
+
+/* A row for each byte: the next state of every state; nothing said is BAD. */
+static const uint64_t rows[256] = {
+    [0x00 ... 0x7f] = TO(WHOLE, WHOLE),
+    [0x80 ... 0x8f] = CONTINUES | TO(ED, ONE) | TO(F4, TWO),
+    [0x90 ... 0x9f] = CONTINUES | TO(ED, ONE) | TO(F0, TWO),
+    [0xa0 ... 0xbf] = CONTINUES | TO(E0, ONE) | TO(F0, TWO),
+    [0xc2 ... 0xdf] = TO(WHOLE, ONE),
+    [0xe0] = TO(WHOLE, E0),
+    [0xe1 ... 0xec] = TO(WHOLE, TWO),
+    [0xed] = TO(WHOLE, ED),
+    [0xee ... 0xef] = TO(WHOLE, TWO),
+    [0xf0] = TO(WHOLE, F0),
+    [0xf1 ... 0xf3] = TO(WHOLE, THREE),
+    [0xf4] = TO(WHOLE, F4),
+};
+
+/* One load, which waits for no other, and one shift a byte: the time does not depend on the text,
+ * as that of branches on lengths does. (Per Vognsen, "Shift-based DFAs".) */
+static inline uint64_t advance(uint64_t state, const unsigned char *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        state = rows[p[i]] >> (state & 63);
+    return state & 63;
+}
+
+enum { BLOCK = 32 };
+
+static inline bool is_ascii_block(const unsigned char *p)
+{
+    uint64_t all = load8(p) | load8(p + 8) | load8(p + 16) | load8(p + 24);
+    return (all & 0x8080808080808080u) == 0;
+}
+
+/* Passes over whole blocks as long as they are well-formed; returns how many bytes that were, and
+ * the state behind them. */
+static size_t valid_blocks(const unsigned char *p, size_t len, uint64_t *state)
+{
+    uint64_t now = WHOLE;
+    size_t at = 0;
+    for (; len - at >= BLOCK; at += BLOCK) {
+        if (now == WHOLE && is_ascii_block(p + at))
+            continue;
+        uint64_t next = advance(now, p + at, BLOCK);
+        if (next == BAD)
+            break;
+        now = next;
+    }
+    *state = now;
+    return at;
+}
+
+bool pier_utf8_valid(const void *bytes, size_t len)
+{
+    const unsigned char *p = bytes;
+    uint64_t state;
+    size_t at = valid_blocks(p, len, &state);
+    return len - at < BLOCK && advance(state, p + at, len - at) == WHOLE;
+}
+
+size_t pi_utf8_valid_len(const unsigned char *bytes, size_t len)
+{
+    uint64_t state;
+    size_t at = valid_blocks(bytes, len, &state);
+    at -= pier_utf8_cut(bytes, at);
+    while (at < len) {
+        size_t n = char_len(bytes + at, len - at);
+        if (n == 0)
+            break;
+        at += n;
+    }
+    return at;
+}
+
+size_t pi_utf8_bad_len(const unsigned char *bytes, size_t len)
+{
+    size_t n = len < 3 ? len : 3;
+    while (n > 1 && pier_utf8_cut(bytes, n) != n)
+        n--;
+    return n;
 }
 
 /* ---- printable runs ---- */

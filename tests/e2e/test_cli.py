@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-VERBS = ["serve", "connect", "send", "sim", "info"]
+VERBS = ["serve", "connect", "send", "resolve", "ports", "hash", "sim", "info"]
 SERVE_OPTIONS = (
     "--handler --reply --once --exec --lines --max-line --model --workers --max-conns "
     "--idle-timeout --json -v"
@@ -54,6 +54,9 @@ def test_help_of_each_verb_has_examples(pier, verb):
         ("send", ["--greeting", "--timeout"]),
         ("sim", ["--list", "--seed", "--seeds", "--for", "--first", "--jobs", "--trace", "--json"]),
         ("info", ["--json"]),
+        ("resolve", ["--ipv4", "--ipv6", "--reverse", "--json", "--timeout"]),
+        ("ports", ["--json"]),
+        ("hash", ["--check"]),
     ],
 )
 def test_help_names_every_option(pier, verb, options):

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * threads_server.c - answers many clients at once, each in a thread of its own.
+ */
+#include <pier/pier.h>
+
+static int reply(struct pier_conn *c, void *arg)
+{
+    char text[4096];
+    ssize_t n;
+    fprintf(stderr, "connected: %s\n", pier_peer(c));
+    while ((n = pier_read_text(c, text, sizeof text)) > 0)
+        pier_printf(c, "服务器已收到: %s", text);
+    fprintf(stderr, "%s: %s\n", n < 0 ? pier_strerror((int)n) : "left", pier_peer(c));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *url = argc > 1 ? argv[1] : "tcp://127.0.0.1:8888";
+    return pier_serve(url, reply, NULL, &(struct pier_serve_opts){ .model = PIER_THREADS });
+}
