@@ -80,11 +80,8 @@ enum fault_kind {
     F_MMAP,
     F_MPROTECT,
     F_NONBLOCK, /* fcntl(F_SETFL) */
-<<<<<<< HEAD
     F_OPEN,
-=======
     F_OPENDIR,
->>>>>>> 12e43ea3c3f036833b0a67862df8bd7ece54d7c7
     F_PIDFD_OPEN,
     F_PIPE,
     F_PIPE_SIZE, /* fcntl(F_SETPIPE_SZ) */
@@ -172,11 +169,8 @@ static const struct {
     [F_MMAP] = { "mmap", false, false, { ENOMEM, EAGAIN } },
     [F_MPROTECT] = { "mprotect", false, false, { ENOMEM } },
     [F_NONBLOCK] = { "non-blocking", false, false, { EPERM } },
-<<<<<<< HEAD
     [F_OPEN] = { "open", true, false, { EMFILE, ENFILE, EACCES, ENOSPC, EROFS } },
-=======
     [F_OPENDIR] = { "opendir", false, false, { EMFILE, ENFILE, ENOMEM } },
->>>>>>> 12e43ea3c3f036833b0a67862df8bd7ece54d7c7
     [F_PIDFD_OPEN] = { "pidfd_open", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_PIPE] = { "pipe2", false, true, { EMFILE, ENFILE } },
     [F_PIPE_SIZE] = { "pipe size", false, true, { EPERM } },

@@ -491,8 +491,8 @@ static int run(void *arg)
         pier_spawn(&scope, stop_now_and_then, NULL);
     int count = (int)pier_sim_amount(1, CLIENTS);
     for (int i = 0; i < count; i++) {
-        char name[16], addresses[40];
-        snprintf(name, sizeof name, "client%u", (unsigned)i % 100);
+        char name[32], addresses[64];
+        snprintf(name, sizeof name, "client%d", i);
         snprintf(addresses, sizeof addresses, "10.0.0.%d fd00::%d", i + 2, i + 2);
         bool is_alone = i == 0 || !one_in(4);
         hosts[i] = is_alone ? pier_sim_host(name, addresses) : hosts[i - 1];
