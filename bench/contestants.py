@@ -204,9 +204,14 @@ SERVERS = [
     Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
     Contestant("bare-uring", uring, "echo_uring.c", plain, floor=True),
     Contestant("bare-thread", build_c, "echo_thread.c", plain),
+    Contestant("bare-process", build_c, "echo_process.c", plain),
     Contestant("pier", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
     Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks"), **backend("io_uring")),
     Contestant("pier-threads", find_pier, "bench/echo_pier", pier("threads"), says="(direct)"),
+    Contestant(
+        "pier-processes", find_pier, "bench/echo_pier", pier("processes"), says="(direct)"
+    ),
+    Contestant("pier-prefork", find_pier, "bench/echo_pier", pier("prefork"), **backend("epoll")),
     Contestant("libuv", uv, "peers/echo_libuv.c", plain),
     Contestant("libevent", event, "peers/echo_libevent.c", plain),
     Contestant("tokio", build_tokio, "peers/echo_tokio", plain, target="echo_tokio"),

@@ -219,10 +219,12 @@ const char *pier_local(struct pier_conn *c)
     return keep_text(&c->local_text, &addr);
 }
 
+/* Others may use it from now on, and expect it not to block. */
 int pier_conn_fd(const struct pier_conn *c)
 {
     if (!c)
         return pi_conn_null();
+    io_never_block((struct io_fd *)&c->io);
     return c->io.fd;
 }
 

@@ -9,6 +9,7 @@
  * share and the bell that asks for a stop.
  */
 #define _GNU_SOURCE
+#include "net/datagram.h"
 #include "net/server.h"
 
 #include "base/assert.h"
@@ -49,6 +50,7 @@ static void let_go(struct pi_worker *w, const struct pi_accepted *own)
         s->listeners[i].unlink_path = false;
     }
     pi_server_close_listeners(s);
+    pi_posts_let_go(w, own->conv);
     atomic_store(&s->reachable, 0);
 }
 
@@ -63,6 +65,8 @@ static _Noreturn void serve_in_child(struct pi_worker *w, const struct pi_accept
     pi_serve_init(&child.conn, a, w->server);
     pier_scope_open(&child.scope, 0);
     pi_forked_begin(told_to_end, NULL);
+    io_blocking_open();
+    child.conn.io.may_block = !a->conv && io_blocking_here();
     pi_serve_conn(&child.conn, a, w);
     pier_scope_join(&child.scope);
     pi_fork_exit(0);
@@ -108,13 +112,18 @@ static void log_end(const struct pi_conn_process *p)
                  pier_str("peer", peer_text(text, &p->accepted)), pier_str("error", how));
 }
 
+/* The backend that calls this still looks at the record's descriptor, so the record stays until
+ * the next one's turn. */
 static void has_ended(struct pi_forked *f)
 {
     struct pi_conn_process *p = PI_CONTAINER_OF(f, struct pi_conn_process, process);
     struct pi_worker *w = p->worker;
     log_end(p);
     unlink_process(p);
-    pi_free(p);
+    if (p->accepted.conv)
+        pi_conv_process_ended(p->accepted.conv);
+    pi_free(w->server->ended);
+    w->server->ended = p;
     pi_worker_leave(w);
 }
 
@@ -133,7 +142,8 @@ int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a)
         pi_free(p);
         return pid;
     }
-    close(a->fd);
+    if (!a->conv) /* its post keeps both ends */
+        close(a->fd);
     atomic_fetch_add(&w->load, 1);
     link_process(p);
     return 0;

@@ -39,6 +39,7 @@ void pier_server_free(struct pier_server *s)
     pi_free(s->endpoints);
     pi_free(s->listeners);
     pi_free(s->workers);
+    pi_free(s->ended);
     pi_err_fini(&s->err);
     pthread_mutex_destroy(&s->lock);
     pi_free(s);
@@ -152,7 +153,9 @@ int pier_server_conns(const struct pier_server *s)
 
 int64_t pier_server_dropped(const struct pier_server *s)
 {
-    return s ? atomic_load(&s->dropped) : 0;
+    if (!s)
+        return 0;
+    return s->shared ? atomic_load(&s->shared->dropped) : atomic_load(&s->dropped);
 }
 
 /* ---- stopping ---- */
@@ -336,6 +339,9 @@ static int run_workers(struct pier_server *s)
 {
     bool is_watched = s->opts.model != PIER_PROCESSES &&
                       !io_is_simulated(); /* whose time is its own */
+    bool blocks = s->opts.model == PIER_THREADS;
+    if (blocks)
+        io_blocking_open();
     if (is_watched)
         pi_watchdog_start();
     start_workers(s);
@@ -344,6 +350,8 @@ static int run_workers(struct pier_server *s)
     join_workers(s);
     if (is_watched)
         pi_watchdog_stop();
+    if (blocks)
+        io_blocking_close();
     return rc;
 }
 

@@ -79,10 +79,11 @@ struct pi_slot {
 
 /* In memory that the processes of a server share. */
 struct pi_shared {
-    _Atomic bool stop;      /* asked for by one of them */
-    _Atomic bool abandoned; /* no grace, or no more of it */
-    _Atomic bool drained;   /* a worker has emptied the backlog */
-    _Atomic bool starved;   /* somebody waits for room */
+    _Atomic bool stop;       /* asked for by one of them */
+    _Atomic bool abandoned;  /* no grace, or no more of it */
+    _Atomic bool drained;    /* a worker has emptied the backlog */
+    _Atomic bool starved;    /* somebody waits for room */
+    _Atomic int64_t dropped; /* datagrams */
     _Atomic int64_t said_ns;
     int boss_fd; /* the bell of the process that runs the server */
     int slot_count;
@@ -157,6 +158,7 @@ struct pier_server {
     struct pi_shared *shared; /* NULL: the server has one process */
     int slot_count;           /* that there is room for in it */
     struct pi_conn_process *processes;
+    struct pi_conn_process *ended; /* the last one that has, to be freed */
 };
 
 /* listen.c: opens every endpoint, or closes all again. */

@@ -125,8 +125,10 @@ static ssize_t connect_now(struct io_op *op)
     return rc;
 }
 
-static ssize_t splice_now(int from, int to, size_t len)
+/* Its flags do not count for the socket: that must not block by itself. */
+static ssize_t splice_now(int from, int to, size_t len, struct io_fd *f)
 {
+    io_never_block(f);
     return splice(from, NULL, to, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 }
 
@@ -164,9 +166,9 @@ static ssize_t call_once(struct io_op *op)
     case IO_POLL:
         return poll_now(op);
     case IO_SPLICE_IN:
-        return splice_now(fd, op->other_fd, op->len);
+        return splice_now(fd, op->other_fd, op->len, op->fd);
     case IO_SPLICE_OUT:
-        return splice_now(op->other_fd, fd, op->len);
+        return splice_now(op->other_fd, fd, op->len, op->fd);
     default:
         pi_assert_failed("an operation on a descriptor", __FILE__, __LINE__);
     }
@@ -175,7 +177,7 @@ static ssize_t call_once(struct io_op *op)
 /* After a read, is another one likely to find something? A full buffer says yes; a short one, on
  * TCP, and a batch of datagrams that was not filled, no: what comes later is a new edge. The end
  * and errors stay in the queue without one. */
-static void keep_hint(const struct io_op *op, ssize_t n)
+void io_keep_hint(const struct io_op *op, ssize_t n)
 {
     struct io_fd *f = op->fd;
     if ((op->code == IO_RECV || op->code == IO_RECVMMSG) && f->greedy && !f->hung_up)
@@ -189,7 +191,7 @@ ssize_t io_call(struct io_op *op)
         n = op->code == IO_RECV ? recv_now(op) : op->code == IO_SEND ? send_now(op) : call_once(op);
     while (n < 0 && errno == EINTR);
     if (n >= 0) {
-        keep_hint(op, n);
+        io_keep_hint(op, n);
         return n;
     }
     if (errno != EAGAIN && errno != EWOULDBLOCK)

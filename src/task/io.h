@@ -52,12 +52,15 @@ enum io_code {
 struct io_fd {
     int fd;
     bool may_read, may_write; /* a call is likely not to block */
-    bool greedy;          /* a short read means that nothing is left: TCP, batches of datagrams */
-    bool hung_up;         /* the end or an error is in the queue: stay readable */
-    bool watches_write;   /* epoll: EPOLLOUT is registered */
-    bool exclusive;       /* several loops wait for it: wake one of them */
-    bool interrupted;     /* io_interrupt_read() found no reader: the next wait ends at once */
-    uint64_t loop_serial; /* the loop it is registered with */
+    bool greedy;              /* a short read leaves nothing: TCP, batches of datagrams */
+    bool hung_up;             /* the end or an error is in the queue: stay readable */
+    bool watches_write;       /* epoll: EPOLLOUT is registered */
+    bool exclusive;           /* several loops wait for it: wake one of them */
+    bool interrupted;         /* io_interrupt_read() found no reader: the next wait ends at once */
+    bool may_block;           /* direct: a stream socket that nobody else uses */
+    bool is_blocking;         /* direct: its O_NONBLOCK is off */
+    bool limits_block;        /* direct: its SO_RCVTIMEO is set */
+    uint64_t loop_serial;     /* the loop it is registered with */
     struct io_op *reader, *writer;
     struct io_fd *next_kicked; /* epoll: armed with a hint set */
     bool kicked;
@@ -160,6 +163,15 @@ static inline void io_fd_init(struct io_fd *f, int fd)
     *f = (struct io_fd){ .fd = fd, .may_read = true, .may_write = true };
 }
 
+/* Between open and close, which nest, threads without a loop read by blocking calls from
+ * descriptors that may_block, where the signal for it is not in use by the program. */
+void io_blocking_open(void);
+void io_blocking_close(void);
+/* Whether the running thread may: then it takes the signal. */
+bool io_blocking_here(void);
+/* Its O_NONBLOCK is on again, and stays so: others get to see the descriptor. */
+void io_never_block(struct io_fd *f);
+
 /* Takes f out of this thread's loop; the descriptor is then free to go elsewhere. */
 void io_detach(struct io_fd *f);
 
@@ -172,6 +184,9 @@ ssize_t io_last_look(struct io_op *op, int rc);
 
 /* For backends: op's system call without waiting; -EAGAIN where it would. Keeps f's hints. */
 ssize_t io_call(struct io_op *op);
+
+/* For backends: after op has had the result n, is another one likely to find something? */
+void io_keep_hint(const struct io_op *op, ssize_t n);
 
 /* For backends: the direction that op waits for. */
 static inline bool io_is_read(const struct io_op *op)

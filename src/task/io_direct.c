@@ -4,6 +4,11 @@
  * would block, poll(2) on the descriptor and the thread's one wake-up eventfd. A wait for no
  * descriptor sleeps on a futex.
  *
+ * A read from a connection that a server gave to its thread is the blocking call alone, for a
+ * second at most, as poll(2) costs a sixth of an echo. Who wakes the thread sends it a signal. Its
+ * handler makes the descriptor non-blocking, so that a call which has not begun will not block
+ * either; one that has begun ends with EINTR.
+ *
  * Invariant: only the root task runs here; its inbox is run before every sleep, so that a
  * cancellation is never slept through.
  */
@@ -11,11 +16,17 @@
 #include "task/io.h"
 
 #include "base/assert.h"
+#include "task/syscalls.h"
 
 #include <linux/futex.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* A signal that is blocked by a handler of the program's costs no more than this: then the wait
+ * goes on in poll(2). */
+enum { BLOCK_MS = 1000 };
 
 static struct timespec *until(struct timespec *ts, int64_t deadline_ns, int64_t now_ns)
 {
@@ -95,6 +106,146 @@ static int wait_ready(struct pi_task *self, struct io_op *op, int64_t deadline_n
     return finish(self);
 }
 
+/* ---- reading by a blocking call ---- */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int openers;
+static struct sigaction before;
+static _Atomic bool may_block;
+
+/* Anywhere in the thread: whether before, in or after the call is not known. */
+static void on_wake(int number)
+{
+    int saved = errno, on = 1;
+    struct pi_thread *th = pi_err_self ? pi_task_self()->thread : NULL;
+    struct io_fd *f = th ? atomic_load_explicit(&th->blocked, memory_order_relaxed) : NULL;
+    if (f && ioctl(f->fd, FIONBIO, &on) == 0)
+        f->is_blocking = false;
+    errno = saved;
+}
+
+/* A program that handles the signal keeps it. */
+void io_blocking_open(void)
+{
+    pthread_mutex_lock(&lock);
+    if (openers++ == 0) {
+        struct sigaction ours = { .sa_handler = on_wake, .sa_flags = SA_RESTART };
+        sigemptyset(&ours.sa_mask);
+        sigaction(PI_WAKE_SIGNAL, NULL, &before);
+        bool is_free = !(before.sa_flags & SA_SIGINFO) &&
+                       (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN);
+        atomic_store(&may_block, is_free && sigaction(PI_WAKE_SIGNAL, &ours, NULL) == 0);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+void io_blocking_close(void)
+{
+    pthread_mutex_lock(&lock);
+    if (--openers == 0 && atomic_exchange(&may_block, false))
+        sigaction(PI_WAKE_SIGNAL, &before, NULL);
+    pthread_mutex_unlock(&lock);
+}
+
+bool io_blocking_here(void)
+{
+    sigset_t one;
+    if (!atomic_load(&may_block))
+        return false;
+    sigemptyset(&one);
+    sigaddset(&one, PI_WAKE_SIGNAL);
+    return pthread_sigmask(SIG_UNBLOCK, &one, NULL) == 0;
+}
+
+/* What cannot be changed stays as it is: a call that blocks would do so for BLOCK_MS. */
+void io_never_block(struct io_fd *f)
+{
+    int on = 1;
+    f->may_block = false;
+    if (f->is_blocking && ioctl(f->fd, FIONBIO, &on) == 0)
+        f->is_blocking = false;
+}
+
+/* Whether its reads may now be blocking calls. The limit is set first. */
+static bool make_blocking(struct io_fd *f)
+{
+    static const struct timeval most = { .tv_sec = BLOCK_MS / 1000 };
+    int off = 0;
+    if (!f->limits_block)
+        f->limits_block = setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &most, sizeof most) == 0;
+    f->is_blocking = f->limits_block && ioctl(f->fd, FIONBIO, &off) == 0;
+    if (!f->is_blocking)
+        f->may_block = false;
+    return f->is_blocking;
+}
+
+static bool can_block(const struct io_op *op, int64_t deadline_ns)
+{
+    if (op->code != IO_RECV || !op->fd->may_block || !atomic_load(&may_block))
+        return false;
+    return !deadline_ns || deadline_ns - pi_clock_ns() > BLOCK_MS * PIER_MILLISECOND;
+}
+
+/* One call, and what it returned; an -EINTR means that somebody may have sent something. */
+static ssize_t recv_blocking(struct pi_thread *th, struct io_op *op)
+{
+    struct io_fd *f = op->fd;
+    if (!f->is_blocking && !make_blocking(f))
+        return -EAGAIN;
+    atomic_store_explicit(&th->blocked, f, memory_order_relaxed);
+    ssize_t n = -EINTR;
+    if (pi_thread_sleep(th, PI_SLEEPS_READ)) {
+        n = sys_recv(f->fd, op->buf, op->len, 0);
+        n = n < 0 ? -errno : n;
+    }
+    pi_thread_awake(th);
+    atomic_store_explicit(&th->blocked, NULL, memory_order_relaxed);
+    return n;
+}
+
+/* Reads, for a while: the result, or -EAGAIN where the wait goes on; *rc is a code that ends it. */
+static ssize_t read_for_a_while(struct pi_task *self, struct io_op *op, int64_t deadline_ns,
+                                int *rc)
+{
+    struct pi_thread *th = self->thread;
+    ssize_t n = -EAGAIN;
+    *rc = pi_cancel_flag(self);
+    if (*rc == 0)
+        *rc = io_take_interrupt(op);
+    if (*rc < 0)
+        return n;
+    if (!th->tid)
+        th->tid = (pid_t)syscall(SYS_gettid);
+    self->state = PI_PARKED;
+    self->cancellable = true;
+    do
+        n = is_over(self, deadline_ns) ? -EAGAIN : recv_blocking(th, op);
+    while (n == -EINTR);
+    bool was_woken = self->state != PI_PARKED;
+    *rc = finish(self);
+    if (!was_woken)
+        *rc = 0;
+    if (n >= 0)
+        io_keep_hint(op, n);
+    return n;
+}
+
+/* ---- operations ---- */
+
+/* Waits in the operation's slot: true when *n is its result. */
+static bool wait_in_slot(struct pi_task *self, struct io_op *op, int64_t deadline_ns, ssize_t *n)
+{
+    int rc = 0;
+    *n = can_block(op, deadline_ns) ? read_for_a_while(self, op, deadline_ns, &rc) : -EAGAIN;
+    if (*n != -EAGAIN)
+        return true;
+    if (rc == 0)
+        rc = wait_ready(self, op, deadline_ns);
+    if (rc < 0)
+        *n = io_last_look(op, rc);
+    return rc < 0;
+}
+
 static ssize_t run_on_fd(struct pi_task *self, struct io_op *op)
 {
     struct io_fd *f = op->fd;
@@ -115,11 +266,12 @@ static ssize_t run_on_fd(struct pi_task *self, struct io_op *op)
         *slot = op;
         op->task = self;
         self->op = op;
-        int rc = wait_ready(self, op, deadline);
+        ssize_t n;
+        bool is_done = wait_in_slot(self, op, deadline, &n);
         self->op = NULL;
         *slot = NULL;
-        if (rc < 0)
-            return io_last_look(op, rc);
+        if (is_done)
+            return n;
         *hint = true;
     }
 }

@@ -18,6 +18,7 @@
 #include <pier/task.h>
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 struct io_op;
@@ -52,7 +53,7 @@ struct pi_task {
 };
 
 /* Where a thread sleeps, for those who want to wake it. */
-enum { PI_AWAKE, PI_SLEEPS_FUTEX, PI_SLEEPS_FD };
+enum { PI_AWAKE, PI_SLEEPS_FUTEX, PI_SLEEPS_FD, PI_SLEEPS_READ };
 
 struct pi_thread {
     struct pi_task root;
@@ -61,6 +62,8 @@ struct pi_thread {
     _Atomic uint32_t sleeping;      /* also the futex word */
     _Atomic uint32_t posting;       /* threads inside pi_thread_post() */
     int wake_fd;                    /* eventfd; -1 until first needed */
+    pid_t tid;                      /* of the system; 0 until first needed */
+    struct io_fd *_Atomic blocked;  /* that it reads from in a blocking call */
     bool known;
     bool watched;                   /* without a loop, too */
     struct pi_thread *next_watched; /* watch.c */
@@ -99,6 +102,9 @@ static inline struct pi_task *pi_task_self(void)
     struct pi_err *err = pi_err_self;
     return __builtin_expect(err != NULL, 1) ? (struct pi_task *)err : pi_task_first();
 }
+
+/* Ends a blocking read of another thread, see io_direct.c; otherwise ignored, as by default. */
+enum { PI_WAKE_SIGNAL = SIGURG };
 
 /* Sends msg to a thread, which runs it when it next waits. The caller knows that the thread cannot
  * end before it has run msg. From any thread, and from signal handlers. */

@@ -86,6 +86,8 @@ static void wake(struct pi_thread *th)
         syscall(SYS_futex, &th->sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     } else if (how == PI_SLEEPS_FD) {
         pi_thread_raise_wake_fd(th);
+    } else if (how == PI_SLEEPS_READ) {
+        syscall(SYS_tgkill, getpid(), th->tid, PI_WAKE_SIGNAL);
     }
 }
 
@@ -184,6 +186,8 @@ void pi_thread_after_fork(void)
     th->root.err = err;
     th->loop = NULL;
     th->wake_fd = -1;
+    th->tid = 0;
+    atomic_store(&th->blocked, NULL);
     th->watched = false;
     th->next_watched = NULL;
     atomic_store(&th->inbox, NULL);
