@@ -333,7 +333,8 @@ static struct packet *copy_packet(struct pi_post *post, const struct packet *p)
 
 static void count_dropped(struct pi_post *post)
 {
-    atomic_fetch_add(&post->worker->server->dropped, 1);
+    struct pier_server *s = post->worker->server;
+    atomic_fetch_add(s->shared ? &s->shared->dropped : &s->dropped, 1);
 }
 
 /* What lies in slots moves to the heap in its place; what finds no room there is dropped. */
@@ -957,7 +958,7 @@ void pi_conv_attach(struct pier_conn *c, const struct pi_accepted *a, struct pie
 static void say_dropped(struct pi_post *post)
 {
     int64_t now = pi_clock_ns();
-    int64_t dropped = atomic_load(&post->worker->server->dropped);
+    int64_t dropped = pier_server_dropped(post->worker->server);
     if (dropped == post->told ||
         (post->said_ns && now - post->said_ns < SAY_EVERY_MS * PIER_MILLISECOND))
         return;

@@ -153,7 +153,9 @@ int pier_server_conns(const struct pier_server *s)
 
 int64_t pier_server_dropped(const struct pier_server *s)
 {
-    return s ? atomic_load(&s->dropped) : 0;
+    if (!s)
+        return 0;
+    return s->shared ? atomic_load(&s->shared->dropped) : atomic_load(&s->dropped);
 }
 
 /* ---- stopping ---- */

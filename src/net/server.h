@@ -79,10 +79,11 @@ struct pi_slot {
 
 /* In memory that the processes of a server share. */
 struct pi_shared {
-    _Atomic bool stop;      /* asked for by one of them */
-    _Atomic bool abandoned; /* no grace, or no more of it */
-    _Atomic bool drained;   /* a worker has emptied the backlog */
-    _Atomic bool starved;   /* somebody waits for room */
+    _Atomic bool stop;       /* asked for by one of them */
+    _Atomic bool abandoned;  /* no grace, or no more of it */
+    _Atomic bool drained;    /* a worker has emptied the backlog */
+    _Atomic bool starved;    /* somebody waits for room */
+    _Atomic int64_t dropped; /* datagrams */
     _Atomic int64_t said_ns;
     int boss_fd; /* the bell of the process that runs the server */
     int slot_count;

@@ -729,13 +729,23 @@ static int open_acceptors(struct pi_worker *w)
     return rc < 0 ? pi_fail(rc, "accept") : 0;
 }
 
+/* Where workers are processes one that dies is followed by another with its slot, and its sockets.
+ */
+static bool owns_post(const struct pi_worker *w, int index)
+{
+    const struct pier_server *s = w->server;
+    if (w->slot && s->opts.model == PIER_PREFORK)
+        return w->slot == &s->shared->slots[index % s->shared->slot_count];
+    return w == &s->workers[index % s->worker_count];
+}
+
 /* A stream listener is every worker's; the peers of a datagram socket are one's. */
 static int begin(struct pi_acceptor *ac, int index)
 {
     struct pi_worker *w = ac->worker;
     if (!ac->is_post)
         arm(ac);
-    else if (w == &w->server->workers[index % w->server->worker_count])
+    else if (owns_post(w, index))
         return pi_post_open(w, ac->listener);
     return 0;
 }
@@ -754,6 +764,7 @@ static int serve(struct pi_worker *w)
     while (rc == 0 && !atomic_load(&s->stop_requested)) {
         rc = await_nudge(w, 0, "connections");
         settle_left(w);
+        pi_posts_start(w);
     }
     if (rc < 0)
         abandon(s);

@@ -53,15 +53,15 @@ enum io_code {
 struct io_fd {
     int fd;
     bool may_read, may_write; /* a call is likely not to block */
-    bool greedy;          /* a short read means that nothing is left: TCP, batches of datagrams */
-    bool hung_up;         /* the end or an error is in the queue: stay readable */
-    bool watches_write;   /* epoll: EPOLLOUT is registered */
-    bool exclusive;       /* several loops wait for it: wake one of them */
-    bool interrupted;     /* io_interrupt_read() found no reader: the next wait ends at once */
-    bool may_block;       /* direct: a stream socket that nobody else uses */
-    bool is_blocking;     /* direct: its O_NONBLOCK is off */
-    bool limits_block;    /* direct: its SO_RCVTIMEO is set */
-    uint64_t loop_serial; /* the loop it is registered with */
+    bool greedy;              /* a short read leaves nothing: TCP, batches of datagrams */
+    bool hung_up;             /* the end or an error is in the queue: stay readable */
+    bool watches_write;       /* epoll: EPOLLOUT is registered */
+    bool exclusive;           /* several loops wait for it: wake one of them */
+    bool interrupted;         /* io_interrupt_read() found no reader: the next wait ends at once */
+    bool may_block;           /* direct: a stream socket that nobody else uses */
+    bool is_blocking;         /* direct: its O_NONBLOCK is off */
+    bool limits_block;        /* direct: its SO_RCVTIMEO is set */
+    uint64_t loop_serial;     /* the loop it is registered with */
     struct io_op *reader, *writer;
     struct io_fd *next_kicked; /* epoll: armed with a hint set */
     bool kicked;
