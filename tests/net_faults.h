@@ -828,6 +828,8 @@ long __wrap_syscall(long number, ...)
         return __wrap_epoll_pwait2((int)a[0], (void *)a[1], (int)a[2], (void *)a[3], NULL);
     case SYS_gettid:
         return __real_syscall(number);
+    case SYS_tgkill: /* the thread waits for it */
+        return __real_syscall(number, a[0], a[1], a[2]);
     }
     struct timespec real;
     bool waits = number == SYS_futex && (int)a[1] == FUTEX_WAIT_PRIVATE;
