@@ -301,6 +301,12 @@ CROWD = [
     Contestant("go", build_go, "peers/crowd.go", alone, target="crowd_go", env=go_procs(1)),
 ]
 
+POOLS = [
+    Contestant("pier", find_pier, "bench/pool", alone),
+    Contestant("pier-threads", find_pier, "bench/pool", lambda path, argument, workers: [path, "--threads"]),
+    Contestant("multiprocessing", build_python, "pool.py", alone_python),
+]
+
 SIZE = [Contestant("libpier.so", find_library, "libpier.so", alone)]
 
 

@@ -165,6 +165,15 @@ def table_columns(work):
     return markdown([f"{work.get('unit') or 'ns'}, best / median", *table], rows)
 
 
+def table_pool(work):
+    rows = []
+    for name, f in work["figures"].items():
+        cells = [f"{f[key]['best']:,.{digits}f} / {f[key]['median']:,.{digits}f}" if key in f else "–"
+                 for key, digits in (("pool_tiny", 0), ("pool_tiny / ideal", 1), ("pool_long / ideal", 2))]
+        rows.append([name, *cells])
+    return markdown(["best / median", "tiny: ns an input", "tiny: × ideal", "long: × ideal"], rows)
+
+
 def table_crowd(work):
     rows = [[name, f"{f['count']['best']:,}", f"{f['spawn_ns']['best'] / 1e6:,.0f}", f"{f['join_ns']['best'] / 1e6:,.0f}",
              f"{f['rss_kib']['median'] / 1024:,.0f}", f"{f['tables_kib']['median'] / 1024:,.0f}"]
@@ -186,7 +195,7 @@ def table_size(work):
 
 
 TABLES = {"echo": table_echo, "relay": table_echo, "udp": table_echo, "idle": table_idle, "startup": table_startup,
-          "crowd": table_crowd, "balance": table_balance, "size": table_size}
+          "crowd": table_crowd, "pool": table_pool, "balance": table_balance, "size": table_size}
 
 
 def table(work):

@@ -363,9 +363,9 @@ def round_balance(contestant, work, options):
     return {"counts": counts, "deviation": max(abs(n - mean) for n in counts) / mean}
 
 
-def run_to_end(contestant, argument):
-    """The lines of a program that measures itself, on the server's core."""
-    process = spawn(contestant.command(argument), {SERVER_CORE}, contestant.environment())
+def run_to_end(contestant, argument, cores=frozenset({SERVER_CORE})):
+    """The lines of a program that measures itself."""
+    process = spawn(contestant.command(argument), cores, contestant.environment())
     try:
         out, err = process.communicate(timeout=MICRO_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -386,6 +386,16 @@ def round_micro(contestant, work, options):
     return best
 
 
+def round_pool(contestant, work, options):
+    """A map by all cores: ns an input, and how many times the ideal, one core's time shared by all, it took."""
+    figures = {}
+    for row in run_to_end(contestant, work.buffer, set(CORES)):
+        figures[row["name"]] = row["ns"]
+        if "ideal_seconds" in row:
+            figures[row["name"] + " / ideal"] = row["seconds"] / row["ideal_seconds"]
+    return figures
+
+
 def round_crowd(contestant, work, options):
     return run_to_end(contestant, work.buffer)[-1]
 
@@ -402,4 +412,4 @@ def round_size(contestant, work, options):
 
 
 ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "idle": round_idle, "startup": round_startup, "micro": round_micro,
-          "balance": round_balance, "crowd": round_crowd, "size": round_size}
+          "balance": round_balance, "crowd": round_crowd, "pool": round_pool, "size": round_size}
