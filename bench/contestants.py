@@ -276,13 +276,21 @@ RELAYS = [
 ]
 
 DATAGRAMS = [
-    Contestant("bare-recvmmsg", build_c, "echo_udp.c", plain, floor=True),
-    Contestant("bare-recvfrom", build_c, "echo_udp.c", lambda path, argument, workers: [path, argument, "--single"]),
+    Contestant("bare-recvmmsg", build_c, "udp_mmsg.c", plain, floor=True),
     Contestant("pier", find_pier, "bench/echo_pier", pier("tasks", "udp"), **backend("epoll")),
     Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks", "udp"), **backend("io_uring")),
+    Contestant("libuv", uv, "peers/udp_libuv.c", alone),
     Contestant("go", build_go, "peers/echo_udp.go", plain, target="echo_udp_go", env=go_procs(1)),
     Contestant("asyncio", build_python, "peers/echo_udp_asyncio.py", python()),
     Contestant("uvloop", build_uvloop, "peers/echo_udp_asyncio.py", python("uvloop")),
+]
+
+# One peer with many datagrams in flight: what batches and segmentation by the kernel are worth.
+FLIGHTS = [
+    *DATAGRAMS,
+    Contestant("bare-segment", build_c, "udp_mmsg.c", lambda path, argument, workers: [path, "--segment", argument]),
+    Contestant("pier-batch", find_pier, "bench/udp_pier", lambda path, argument, workers: [path, "batch"]),
+    Contestant("pier-segment", find_pier, "bench/udp_pier", lambda path, argument, workers: [path, "segment"]),
 ]
 
 BACKEND = SERVERS[0]  # what the relays relay to
@@ -299,6 +307,12 @@ MICRO = [
 CROWD = [
     Contestant("pier", find_pier, "bench/crowd", alone),
     Contestant("go", build_go, "peers/crowd.go", alone, target="crowd_go", env=go_procs(1)),
+]
+
+POOLS = [
+    Contestant("pier", find_pier, "bench/pool", alone),
+    Contestant("pier-threads", find_pier, "bench/pool", lambda path, argument, workers: [path, "--threads"]),
+    Contestant("multiprocessing", build_python, "pool.py", alone_python),
 ]
 
 SIZE = [Contestant("libpier.so", find_library, "libpier.so", alone)]

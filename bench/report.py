@@ -165,6 +165,26 @@ def table_columns(work):
     return markdown([f"{work.get('unit') or 'ns'}, best / median", *table], rows)
 
 
+def table_flight(work):
+    floor = next((work["figures"][n]["cpu_ns_op"] for n in work["floors"] if n in work["figures"]), None)
+    rows = []
+    for name, f in sorted(work["figures"].items(), key=lambda item: item[1]["cpu_ns_op"]["best"]):
+        cpu = f["cpu_ns_op"]
+        ratios = [f"{cpu[w] / floor[w]:.2f}" if floor else "–" for w in ("best", "median")]
+        rows.append([name, f"{cpu['best']:,.0f}", f"{cpu['median']:,.0f}", *ratios, f"{f['share']['median'] * 100:.0f}",
+                     f"{f['lost']['median']:,.0f}"])
+    return markdown(["", "CPU best", "CPU median", "× best", "× median", "busy %", "lost"], rows)
+
+
+def table_pool(work):
+    rows = []
+    for name, f in work["figures"].items():
+        cells = [f"{f[key]['best']:,.{digits}f} / {f[key]['median']:,.{digits}f}" if key in f else "–"
+                 for key, digits in (("pool_tiny", 0), ("pool_tiny / ideal", 1), ("pool_long / ideal", 2))]
+        rows.append([name, *cells])
+    return markdown(["best / median", "tiny: ns an input", "tiny: × ideal", "long: × ideal"], rows)
+
+
 def table_crowd(work):
     rows = [[name, f"{f['count']['best']:,}", f"{f['spawn_ns']['best'] / 1e6:,.0f}", f"{f['join_ns']['best'] / 1e6:,.0f}",
              f"{f['rss_kib']['median'] / 1024:,.0f}", f"{f['tables_kib']['median'] / 1024:,.0f}"]
@@ -186,7 +206,7 @@ def table_size(work):
 
 
 TABLES = {"echo": table_echo, "relay": table_echo, "udp": table_echo, "idle": table_idle, "startup": table_startup,
-          "crowd": table_crowd, "balance": table_balance, "size": table_size}
+          "crowd": table_crowd, "pool": table_pool, "flight": table_flight, "balance": table_balance, "size": table_size}
 
 
 def table(work):

@@ -187,6 +187,29 @@ def round_udp(contestant, work, options):
         return measure_echo(server, work, options, {LOAD_CORE}, extra=["--udp"])
 
 
+FLIGHT_LINE = re.compile(r"(\d+) ops, (\d+) ops/s, ([\d.]+) us CPU/op, (\d+) % of a core, (\d+) lost")
+
+
+def round_flight(contestant, work, options):
+    """udp_load's figures: it sends again what is lost, and says how much that was."""
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        argv = [os.path.join(field.build_dir, "bench", "udp_load"), "--pid", server.process.pid, "--peers", 1,
+                "--flight", work.connections, "--size", work.size, "--seconds", max(1, round(options.seconds)),
+                f"udp://127.0.0.1:{server.port}"]
+        process = spawn([str(a) for a in argv], {LOAD_CORE})
+        try:
+            out, err = process.communicate(timeout=options.seconds + 30)
+        except subprocess.TimeoutExpired:
+            raise Failed(server.explain("the load did not end"))
+        finally:
+            reap(process)
+        found = FLIGHT_LINE.search(out)
+        if process.returncode != 0 or not found or found[1] == "0":
+            raise Failed(server.explain(err.strip() or out.strip() or "the load printed nothing"))
+    return {"cpu_ns_op": float(found[3]) * 1000, "ops_per_s": float(found[2]), "share": int(found[4]) / 100,
+            "lost": int(found[5])}
+
+
 def round_relay(contestant, work, options):
     with Server(field.BACKEND, work.buffer, {LOAD_CORE}) as backend:
         with Server(contestant, f"tcp://127.0.0.1:{backend.port}", {SERVER_CORE}) as server:
@@ -363,9 +386,9 @@ def round_balance(contestant, work, options):
     return {"counts": counts, "deviation": max(abs(n - mean) for n in counts) / mean}
 
 
-def run_to_end(contestant, argument):
-    """The lines of a program that measures itself, on the server's core."""
-    process = spawn(contestant.command(argument), {SERVER_CORE}, contestant.environment())
+def run_to_end(contestant, argument, cores=frozenset({SERVER_CORE})):
+    """The lines of a program that measures itself."""
+    process = spawn(contestant.command(argument), cores, contestant.environment())
     try:
         out, err = process.communicate(timeout=MICRO_LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -386,6 +409,16 @@ def round_micro(contestant, work, options):
     return best
 
 
+def round_pool(contestant, work, options):
+    """A map by all cores: ns an input, and how many times the ideal, one core's time shared by all, it took."""
+    figures = {}
+    for row in run_to_end(contestant, work.buffer, set(CORES)):
+        figures[row["name"]] = row["ns"]
+        if "ideal_seconds" in row:
+            figures[row["name"] + " / ideal"] = row["seconds"] / row["ideal_seconds"]
+    return figures
+
+
 def round_crowd(contestant, work, options):
     return run_to_end(contestant, work.buffer)[-1]
 
@@ -401,5 +434,5 @@ def round_size(contestant, work, options):
     return {"bytes": os.path.getsize(path), "text": int(text), "data": int(data)}
 
 
-ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "idle": round_idle, "startup": round_startup, "micro": round_micro,
-          "balance": round_balance, "crowd": round_crowd, "size": round_size}
+ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "idle": round_idle, "startup": round_startup, "micro": round_micro,
+          "balance": round_balance, "crowd": round_crowd, "pool": round_pool, "size": round_size}
