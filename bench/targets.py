@@ -108,6 +108,20 @@ def model_rows(works):
     return rows
 
 
+def udp_rows(works):
+    rows = []
+    for name, floor, limit in (("pier-batch", "bare-recvmmsg", 1.03), ("pier-segment", "bare-segment", 1.03),
+                               ("pier", "bare-recvmmsg", 1.25), ("pier-batch", "libuv", 1.0), ("pier-segment", "libuv", 1.0)):
+        target = f"UDP, 32 in flight, {name}: CPU ≤ {limit:g} × {floor}"
+        f, other = figures(works, "udp64f32", name), figures(works, "udp64f32", floor)
+        if not f or not other:
+            rows.append(missing(target))
+            continue
+        best, median = (f["cpu_ns_op"][w] / other["cpu_ns_op"][w] for w in ("best", "median"))
+        rows.append([target, f"{best:.3f} × (median {median:.3f})", verdict(best, median, limit)])
+    return rows
+
+
 def relay_rows(works):
     return [ratio_row(f"`pier_copy`, {size}, {backend}: CPU ≤ the bare splice loop's",
                       figures(works, workload, name), "ratio", "cpu_ns_op", 1.0)
@@ -207,5 +221,5 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, model_rows, relay_rows, worker_rows, micro_rows, memory_rows, start_rows)
+    return [row for part in (echo_rows, udp_rows, model_rows, relay_rows, worker_rows, micro_rows, memory_rows, start_rows)
             for row in part(works)]
