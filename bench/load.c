@@ -653,10 +653,10 @@ static void parse_options(struct options *o, int argc, char **argv)
     if (optind < argc || o->addr.sin_port == 0 || o->connections < 1 || o->size < 1 ||
         o->pipeline < 1 || o->seconds <= 0 || o->idle < 0 ||
         (o->udp && (o->pipeline > 1 || o->idle))) {
-        fputs(
-            "usage: load --connect ADDRESS:PORT [--connections N] [--size BYTES] [--pipeline K]\n"
-            "            [--block] [--udp] [--seconds S] [--warmup S] [--pid SERVER] | [--idle N]\n",
-            stderr);
+        fputs("usage: load --connect ADDRESS:PORT [--connections N] [--size BYTES] [--pipeline K]\n"
+              "            [--block] [--udp] [--seconds S] [--warmup S] [--pid SERVER]\n"
+              "            [--idle N]\n",
+              stderr);
         exit(2);
     }
 }

@@ -5,7 +5,6 @@
  */
 #include "harness.h"
 
-#include "base/sys.h"
 #include "text/utf8.h"
 
 #include <errno.h>
