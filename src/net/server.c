@@ -355,6 +355,12 @@ static int run_workers(struct pier_server *s)
     return rc;
 }
 
+static void log_listening(const struct pier_server *s)
+{
+    for (int i = 0; i < s->listener_count; i++)
+        pier_log(PIER_LOG_INFO, "listening", pier_str("url", s->listeners[i].url));
+}
+
 int pier_server_run(struct pier_server *s)
 {
     if (!s)
@@ -371,18 +377,14 @@ int pier_server_run(struct pier_server *s)
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, &before);
     bool has_signals = take_signals(s);
+    if (s->announces) /* now: whoever reads it may send a signal at once */
+        log_listening(s);
     rc = s->opts.model == PIER_PREFORK ? pi_prefork_run(s) : run_workers(s);
     if (has_signals)
         give_signals_back();
     finish(s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc == -ECANCELED || rc == -ETIMEDOUT ? pi_fail(rc, "serve") : rc;
-}
-
-static void log_listening(const struct pier_server *s)
-{
-    for (int i = 0; i < s->listener_count; i++)
-        pier_log(PIER_LOG_INFO, "listening", pier_str("url", s->listeners[i].url));
 }
 
 int pier_serve(const char *url, pier_handler handler, void *arg, const struct pier_serve_opts *opts)
@@ -392,7 +394,7 @@ int pier_serve(const char *url, pier_handler handler, void *arg, const struct pi
     if (rc == 0)
         rc = pier_server_listen(s);
     if (rc == 0) {
-        log_listening(s);
+        s->announces = true;
         rc = pier_server_run(s);
     }
     if (rc == 0)

@@ -139,6 +139,7 @@ struct pier_server {
     int endpoint_count;
     struct pi_listener *listeners;
     int listener_count;
+    bool announces; /* pier_serve(): the log says where it listens */
     bool is_listening, is_running, has_run;
     struct pi_worker *workers;
     int worker_count;
