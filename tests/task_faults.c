@@ -240,8 +240,7 @@ static void clean_file(int rc)
     end_folder();
 }
 
-static const char file_words[] = "open /tmp/pier|write /tmp/pier|read /tmp/pier|sync /tmp/pier|"
-                                 "stat /tmp/pier|truncate /tmp/pier";
+static const char file_words[] = "open /|write /|read /|sync /|stat /|truncate /";
 
 TEST(a_file_says_what_failed)
 {

@@ -86,7 +86,7 @@ BOTH(a_file_can_be_cut_off_and_made_longer)
     ck_assert_int_eq(pier_file_truncate(f, 6), 0);
     ck_assert_int_eq(pier_file_stat(&st, f), 0);
     ck_assert_int_eq(st.size, 6);
-    failed(pier_file_truncate(f, -1), -EINVAL, "truncate /tmp/pier-test-");
+    failed(pier_file_truncate(f, -1), -EINVAL, "truncate /");
     pier_file_close(f);
     ck_assert(has(in_folder("a"), "0123\0\0", 6));
     end_folder();
@@ -127,7 +127,7 @@ BOTH(what_cannot_be_opened_is_named)
     int before = open_fds();
     put(in_folder("a"), "", 0);
     ck_assert_int_eq(symlink("a", in_folder("link")), 0);
-    cannot_open(in_folder("none"), O_RDONLY, -ENOENT, "open /tmp/pier-test-");
+    cannot_open(in_folder("none"), O_RDONLY, -ENOENT, "open /");
     cannot_open(in_folder("none"), O_RDONLY, -ENOENT, "/none: no such file or directory");
     cannot_open(in_folder("a"), O_WRONLY | O_CREAT | O_EXCL, -EEXIST, "file exists");
     cannot_open(in_folder("a/b"), O_RDONLY, -ENOTDIR, "not a directory");
@@ -176,11 +176,11 @@ BOTH(the_access_asked_for_is_all_there_is)
     begin_folder();
     put(in_folder("a"), "abc", 3);
     struct pier_file *f = must_open(in_folder("a"), O_RDONLY);
-    failed(pier_file_write(f, "x", 1), -EBADF, "write /tmp/pier-test-");
+    failed(pier_file_write(f, "x", 1), -EBADF, "write /");
     pier_file_close(f);
     f = must_open(in_folder("a"), O_WRONLY);
-    failed(pier_file_read(f, &byte, 1), -EBADF, "read /tmp/pier-test-");
-    failed(pier_file_read_at(f, &byte, 1, 0), -EBADF, "read /tmp/pier-test-");
+    failed(pier_file_read(f, &byte, 1), -EBADF, "read /");
+    failed(pier_file_read_at(f, &byte, 1, 0), -EBADF, "read /");
     failed(pier_file_read_at(f, &byte, 1, -1), -EINVAL, " at -1");
     pier_file_close(f);
     ck_assert(has(in_folder("a"), "abc", 3));
@@ -224,7 +224,7 @@ BOTH(a_fifo_is_read_when_a_writer_has_come)
     ck_assert_int_eq(mkfifo(path, 0600), 0);
     struct pier_file *f = must_open(path, O_RDONLY);
     pier_scope_open(&scope, pier_after(5 * PIER_MILLISECOND));
-    failed(pier_file_read(f, got, sizeof got), -ETIMEDOUT, "read /tmp/pier-test-");
+    failed(pier_file_read(f, got, sizeof got), -ETIMEDOUT, "read /");
     pier_scope_join(&scope);
     ck_assert_int_eq(pthread_create(&writer, NULL, write_hello, path), 0);
     ck_assert_int_eq(pier_file_read(f, got, sizeof got), 5);

@@ -7,6 +7,7 @@
 #include "files.h"
 
 #include <sys/resource.h>
+#include <sys/un.h>
 
 /* ---- reading ---- */
 
@@ -242,22 +243,28 @@ BOTH(a_link_is_followed_and_stays)
     end_folder();
 }
 
+/* With things of the test's own: should this fail, the machine still has its /dev/null. */
 BOTH(what_is_no_file_is_not_replaced)
 {
     struct stat st;
     begin_folder();
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    snprintf(addr.sun_path, sizeof addr.sun_path, "%.90s", in_folder("socket"));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+    close(fd);
     ck_assert_int_eq(mkfifo(in_folder("fifo"), 0600), 0);
-    failed(pier_write_file("/dev/null", "x", 1, NULL), -EINVAL,
-           "write /dev/null: it is no regular file");
+    failed(pier_write_file(in_folder("socket"), "x", 1, NULL), -EINVAL,
+           "/socket: it is no regular file");
     failed(pier_write_file(in_folder("fifo"), "x", 1, NULL), -EINVAL, "no regular file");
     failed(pier_write_file(folder, "x", 1, NULL), -EISDIR, "is a directory");
     failed(pier_write_file(in_folder("new/"), "x", 1, NULL), -EISDIR, "is a directory");
     failed(pier_write_file(in_folder("no/where"), "x", 1, NULL), -ENOENT, "open its folder: no");
     failed(pier_write_file(in_folder("fifo/x"), "x", 1, NULL), -ENOTDIR, "not a directory");
     failed(pier_write_file("", "x", 1, NULL), -ENOENT, "write : no such");
-    ck_assert_int_eq(lstat("/dev/null", &st), 0);
-    ck_assert(S_ISCHR(st.st_mode));
-    ck_assert_int_eq(count_files(), 1);
+    ck_assert_int_eq(lstat(in_folder("socket"), &st), 0);
+    ck_assert(S_ISSOCK(st.st_mode));
+    ck_assert_int_eq(count_files(), 2);
     end_folder();
 }
 
@@ -307,8 +314,7 @@ static void *watch(void *arg)
         ck_assert_int_ge(fd, 0);
         ssize_t n = read(fd, got, sizeof got);
         ck_assert_int_ge(n, 20 * 1000);
-        for (ssize_t i = 0; i < n; i++)
-            ck_assert_int_eq(got[i], got[0]);
+        ck_assert(memcmp(got, got + 1, (size_t)n - 1) == 0); /* all the same */
         ck_assert_int_eq(n, 20 * 1000 + (got[0] - 'a') * 1000);
         close(fd);
         looks++;
@@ -327,7 +333,7 @@ BOTH(readers_see_one_version_or_the_other)
     memset(bytes, 'a', sizeof bytes);
     put(watched, bytes, 20 * 1000);
     ck_assert_int_eq(pthread_create(&watcher, NULL, watch, NULL), 0);
-    for (int i = 0; i < 100 || looks < 100; i++) {
+    for (int i = 0; i < 30 || looks < 30; i++) {
         memset(bytes, 'a' + i % 26, sizeof bytes);
         ck_assert_int_eq(pier_write_file(watched, bytes, (size_t)(20 + i % 26) * 1000, NULL), 0);
     }
@@ -351,7 +357,7 @@ TEST(tasks_replace_a_file_at_once)
     snprintf(watched, sizeof watched, "%s", in_folder("a"));
     struct pier_scope scope;
     pier_scope_open(&scope, 0);
-    for (int i = 0; i < 20; i++)
+    for (int i = 0; i < 10; i++)
         pier_spawn(&scope, replace_often, i % 2 ? "odd" : "even");
     ck_assert_msg(pier_scope_join(&scope) == 0, "%s", pier_error());
     ck_assert(has(watched, "odd", 3) || has(watched, "even", 4));
@@ -374,7 +380,7 @@ static void keeps_old(const char *name, int code, const char *words)
     static char bytes[3 * 1000 * 1000];
     int before = open_fds(), files = count_files();
     failed(pier_write_file(in_folder(name), bytes, sizeof bytes, NULL), code, words);
-    ck_assert_words("write /tmp/pier-test-");
+    ck_assert_words("write /");
     ck_assert(has(in_folder(name), "old", 3));
     ck_assert_int_eq(count_files(), files);
     ck_assert_int_eq(open_fds(), before);
