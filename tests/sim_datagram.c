@@ -408,6 +408,11 @@ static int is_joined(void *arg)
         }
         ck_assert_uint_eq(sum, LEN);
     }
+    ck_assert_int_eq(raw_send(&p.here, bytes, SEGMENT / 2), SEGMENT / 2);
+    ck_assert_int_eq(raw_send(&p.here, bytes, SEGMENT), SEGMENT); /* no end of the one before */
+    pier_sleep(PIER_SECOND);
+    ck_assert_int_eq(raw_recv(&p.there, got, sizeof got), SEGMENT / 2);
+    ck_assert_int_eq(raw_recv(&p.there, got, sizeof got), SEGMENT);
     close_pair(&p);
     return 0;
 }
@@ -483,6 +488,10 @@ static int has_no_host(void *arg)
     ck_assert_int_eq(take_error(&r, &error), 0);
     ck_assert_uint_eq(error.ee_errno, EHOSTUNREACH);
     ck_assert_int_eq(take_error(&r, &error), -EAGAIN);
+    ck_assert_int_eq(raw_send(&r, "z", 1), 1);
+    raw_set(&r, IPPROTO_IP, IP_RECVERR, 0); /* before it is found out */
+    pier_sleep(4 * PIER_SECOND);
+    ck_assert_int_eq(recv_number(&r), -ETIMEDOUT);
     raw_close(&r);
     ck_assert_int_eq(raw_open_dgram(&r, AF_INET6), 0);
     pier_sim_enter(NULL); /* has no address */
@@ -533,13 +542,19 @@ static int crashes(void *arg)
     send_number(&r, 1);
     pier_sleep(200 * PIER_MILLISECOND);
     ck_assert_int_eq(count, 1);
+    link_with((struct pier_sim_link){ .latency_ns = PIER_SECOND });
     send_number(&r, 2);
-    pier_sim_crash(scene.server); /* while it is under way */
+    pier_sim_crash(scene.server); /* while it is under way; it is back before that arrives */
+    ck_assert_int_eq(recv_number(&r), -ETIMEDOUT);
+    ck_assert_int_eq(pier_sim_restart(scene.server), 0);
+    pier_sleep(2 * PIER_SECOND);
+    ck_assert_int_eq(count, 1);
+    link_with((struct pier_sim_link){ 0 });
+    pier_sim_crash(scene.server);
     send_number(&r, 3);
     ck_assert_int_eq(recv_number(&r), -ETIMEDOUT); /* silence, no error */
     ck_assert_int_eq(pier_sim_restart(scene.server), 0);
-    pier_sleep(PIER_SECOND);
-    ck_assert_int_eq(count, 1);
+    pier_sleep(200 * PIER_MILLISECOND);
     send_number(&r, 4);
     pier_sleep(200 * PIER_MILLISECOND);
     ck_assert_int_eq(count, 2);
