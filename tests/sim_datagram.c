@@ -726,6 +726,56 @@ TEST(a_refusal_leaves_the_only_way_open)
     scene_passes(is_refused_for_now);
 }
 
+/* A batch goes out, cut to segments where that pays, and comes in with its extras. */
+static int sends_batches(void *arg)
+{
+    enum { COUNT = 20, LEN = 100, ROOM = 70000 };
+    struct pier_udp_opts opts = {
+        .segmentation = true, .packet_info = true, .receive_ttl = true, .recv_buffer = 1 << 20
+    };
+    static char bytes[COUNT][LEN], got[ROOM];
+    struct pier_datagram batch[COUNT] = { 0 };
+    scene_open();
+    struct pier_udp *here = pier_udp_open(NULL, &(struct pier_udp_opts){
+                                                    .peer = "udp://10.0.0.1:53",
+                                                    .segmentation = true,
+                                                    .errors = true,
+                                                });
+    pier_sim_enter(scene.server);
+    struct pier_udp *there = pier_udp_open("udp://10.0.0.1:53", &opts);
+    ck_assert_ptr_nonnull(here);
+    ck_assert_ptr_nonnull(there);
+    for (int i = 0; i < COUNT; i++) {
+        memset(bytes[i], i, LEN);
+        batch[i] = (struct pier_datagram){ .bytes = bytes[i], .len = LEN };
+    }
+    ck_assert_int_eq(pier_udp_send(here, batch, COUNT), COUNT);
+    int count = 0;
+    while (count < COUNT) {
+        struct pier_datagram d = { .bytes = got, .cap = ROOM };
+        ck_assert_int_eq(pier_udp_recv(there, &d, 1, pier_after(PIER_SECOND)), 1);
+        ck_assert_uint_eq(d.len % LEN, 0);
+        ck_assert_int_eq(d.ttl, 64);
+        ck_assert_int_eq(d.ifindex, SIM_ETHERNET);
+        for (size_t at = 0; at < d.len; at += LEN)
+            ck_assert_mem_eq(got + at, bytes[count++], LEN);
+    }
+    ck_assert_int_eq(count, COUNT);
+    pier_udp_close(there); /* now nobody is there, and .errors says so */
+    ck_assert_int_eq(pier_udp_send(here, batch, 1), 1);
+    struct pier_datagram told = { .bytes = got, .cap = ROOM };
+    ck_assert_int_eq(pier_udp_recv(here, &told, 1, pier_after(PIER_SECOND)), 1);
+    ck_assert_int_eq(told.error, -ECONNREFUSED);
+    ck_assert_int_eq(pier_addr_port(&told.peer), 53);
+    pier_udp_close(here);
+    return 0;
+}
+
+TEST(batches_and_errors_pass_the_simulated_network)
+{
+    scene_passes(sends_batches);
+}
+
 /* ---- calls that fail ---- */
 
 static int has_no_descriptor(void *arg)
