@@ -14,7 +14,7 @@ enum { WORKERS = 5 };
 
 struct worker {
     pthread_t thread;
-    char name[16];
+    char name[32];
     double seconds;
 };
 
