@@ -408,6 +408,11 @@ static int is_joined(void *arg)
         }
         ck_assert_uint_eq(sum, LEN);
     }
+    ck_assert_int_eq(raw_send(&p.here, bytes, SEGMENT / 2), SEGMENT / 2);
+    ck_assert_int_eq(raw_send(&p.here, bytes, SEGMENT), SEGMENT); /* no end of the one before */
+    pier_sleep(PIER_SECOND);
+    ck_assert_int_eq(raw_recv(&p.there, got, sizeof got), SEGMENT / 2);
+    ck_assert_int_eq(raw_recv(&p.there, got, sizeof got), SEGMENT);
     close_pair(&p);
     return 0;
 }
@@ -483,6 +488,10 @@ static int has_no_host(void *arg)
     ck_assert_int_eq(take_error(&r, &error), 0);
     ck_assert_uint_eq(error.ee_errno, EHOSTUNREACH);
     ck_assert_int_eq(take_error(&r, &error), -EAGAIN);
+    ck_assert_int_eq(raw_send(&r, "z", 1), 1);
+    raw_set(&r, IPPROTO_IP, IP_RECVERR, 0); /* before it is found out */
+    pier_sleep(4 * PIER_SECOND);
+    ck_assert_int_eq(recv_number(&r), -ETIMEDOUT);
     raw_close(&r);
     ck_assert_int_eq(raw_open_dgram(&r, AF_INET6), 0);
     pier_sim_enter(NULL); /* has no address */
@@ -533,13 +542,19 @@ static int crashes(void *arg)
     send_number(&r, 1);
     pier_sleep(200 * PIER_MILLISECOND);
     ck_assert_int_eq(count, 1);
+    link_with((struct pier_sim_link){ .latency_ns = PIER_SECOND });
     send_number(&r, 2);
-    pier_sim_crash(scene.server); /* while it is under way */
+    pier_sim_crash(scene.server); /* while it is under way; it is back before that arrives */
+    ck_assert_int_eq(recv_number(&r), -ETIMEDOUT);
+    ck_assert_int_eq(pier_sim_restart(scene.server), 0);
+    pier_sleep(2 * PIER_SECOND);
+    ck_assert_int_eq(count, 1);
+    link_with((struct pier_sim_link){ 0 });
+    pier_sim_crash(scene.server);
     send_number(&r, 3);
     ck_assert_int_eq(recv_number(&r), -ETIMEDOUT); /* silence, no error */
     ck_assert_int_eq(pier_sim_restart(scene.server), 0);
-    pier_sleep(PIER_SECOND);
-    ck_assert_int_eq(count, 1);
+    pier_sleep(200 * PIER_MILLISECOND);
     send_number(&r, 4);
     pier_sleep(200 * PIER_MILLISECOND);
     ck_assert_int_eq(count, 2);
@@ -709,6 +724,56 @@ static int is_refused_for_now(void *arg)
 TEST(a_refusal_leaves_the_only_way_open)
 {
     scene_passes(is_refused_for_now);
+}
+
+/* A batch goes out, cut to segments where that pays, and comes in with its extras. */
+static int sends_batches(void *arg)
+{
+    enum { COUNT = 20, LEN = 100, ROOM = 70000 };
+    struct pier_udp_opts opts = {
+        .segmentation = true, .packet_info = true, .receive_ttl = true, .recv_buffer = 1 << 20
+    };
+    static char bytes[COUNT][LEN], got[ROOM];
+    struct pier_datagram batch[COUNT] = { 0 };
+    scene_open();
+    struct pier_udp *here = pier_udp_open(NULL, &(struct pier_udp_opts){
+                                                    .peer = "udp://10.0.0.1:53",
+                                                    .segmentation = true,
+                                                    .errors = true,
+                                                });
+    pier_sim_enter(scene.server);
+    struct pier_udp *there = pier_udp_open("udp://10.0.0.1:53", &opts);
+    ck_assert_ptr_nonnull(here);
+    ck_assert_ptr_nonnull(there);
+    for (int i = 0; i < COUNT; i++) {
+        memset(bytes[i], i, LEN);
+        batch[i] = (struct pier_datagram){ .bytes = bytes[i], .len = LEN };
+    }
+    ck_assert_int_eq(pier_udp_send(here, batch, COUNT), COUNT);
+    int count = 0;
+    while (count < COUNT) {
+        struct pier_datagram d = { .bytes = got, .cap = ROOM };
+        ck_assert_int_eq(pier_udp_recv(there, &d, 1, pier_after(PIER_SECOND)), 1);
+        ck_assert_uint_eq(d.len % LEN, 0);
+        ck_assert_int_eq(d.ttl, 64);
+        ck_assert_int_eq(d.ifindex, SIM_ETHERNET);
+        for (size_t at = 0; at < d.len; at += LEN)
+            ck_assert_mem_eq(got + at, bytes[count++], LEN);
+    }
+    ck_assert_int_eq(count, COUNT);
+    pier_udp_close(there); /* now nobody is there, and .errors says so */
+    ck_assert_int_eq(pier_udp_send(here, batch, 1), 1);
+    struct pier_datagram told = { .bytes = got, .cap = ROOM };
+    ck_assert_int_eq(pier_udp_recv(here, &told, 1, pier_after(PIER_SECOND)), 1);
+    ck_assert_int_eq(told.error, -ECONNREFUSED);
+    ck_assert_int_eq(pier_addr_port(&told.peer), 53);
+    pier_udp_close(here);
+    return 0;
+}
+
+TEST(batches_and_errors_pass_the_simulated_network)
+{
+    scene_passes(sends_batches);
 }
 
 /* ---- calls that fail ---- */
