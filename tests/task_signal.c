@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* backends: epoll io_uring */
+/* not on tsan: it keeps signals until a call that it knows, and a futex is none */
 /*
  * task_signal: pier_signal_wait() in tasks and on threads, alone and several at once.
  */

@@ -13,6 +13,15 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#if defined(PI_TSAN)
+/* It takes fibres for threads, and would not let a child of a task start any. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "die_after_fork=0";
+}
+#endif
+
 enum { FINE = 42 };
 
 /* Ends the child as fine, or else by naming what is not so. */

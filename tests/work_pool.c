@@ -14,6 +14,15 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#if defined(PI_TSAN)
+/* It takes fibres for threads, and would not let a child of a task start any. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "die_after_fork=0";
+}
+#endif
+
 enum { MANY = 100000, WORKERS = 3 };
 
 static struct pier_pool *open_with(int workers, bool threads)
@@ -182,6 +191,18 @@ TEST(two_maps_of_a_pool_take_turns)
     pier_pool_close(pool);
 }
 
+static int count_different(const pid_t *pids, int count)
+{
+    int different = 0;
+    for (int i = 0; i < count; i++) {
+        bool seen = false;
+        for (int j = 0; j < i; j++)
+            seen = seen || pids[i] == pids[j];
+        different += !seen;
+    }
+    return different;
+}
+
 TEST(each_process_works_and_is_not_this_one)
 {
     struct pier_pool *pool = open_with(4, false);
@@ -190,36 +211,35 @@ TEST(each_process_works_and_is_not_this_one)
     for (int i = 0; i < 16; i++)
         us[i] = 30000;
     ck_assert_int_eq(pier_pool_map(pool, nap, us, pids, 16), 0);
-    int different = 0;
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 16; i++)
         ck_assert_int_ne(pids[i], getpid());
-        bool seen = false;
-        for (int j = 0; j < i; j++)
-            seen = seen || pids[i] == pids[j];
-        different += !seen;
-    }
-    ck_assert_int_eq(different, 4);
+    ck_assert_int_eq(count_different(pids, 16), 4);
     pier_pool_close(pool);
 }
 
 /* A row of short ones, then long ones: those that a worker has in its row go to the idle ones. */
+enum { LATE = 60 };
+static pid_t *nappers;
+
 static int nap_if_late(const void *input, void *output)
 {
     int i = *(const int *)input;
-    if (i >= MANY - 60)
+    if (i >= MANY - LATE) {
+        nappers[i - (MANY - LATE)] = getpid();
         usleep(10000);
+    }
     *(int64_t *)output = (int64_t)i * i;
     return 0;
 }
 
 TEST(long_inputs_behind_short_ones_are_shared)
 {
+    nappers = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct pier_pool *pool = open_with(4, false);
     number_inputs();
-    int64_t begin = pier_now();
     ck_assert_int_eq(pier_pool_map(pool, nap_if_late, inputs, outputs, MANY), 0);
-    ck_assert_int_lt(ms_since(begin), 450); /* 600 by one worker, 150 by four */
     all_squares(MANY);
+    ck_assert_int_ge(count_different(nappers, LATE), 3);
     pier_pool_close(pool);
 }
 
@@ -463,8 +483,9 @@ static int map_for_ever(void *arg)
 {
     int numbers[20] = { 0 };
     int rc = pier_pool_map((struct pier_pool *)arg, hold_still, numbers, outputs, 20);
-    ck_assert_str_eq(pier_error(), rc == -ETIMEDOUT ? "pool: after 0 of 20 inputs: timed out"
-                                                    : "pool: after 0 of 20 inputs: cancelled");
+    bool has_begun = strstr(pier_error(), "turn") == NULL; /* in time */
+    ck_assert_str_eq(pier_error(), has_begun ? "pool: after 0 of 20 inputs: timed out"
+                                             : "pool: wait for its turn: timed out");
     return rc;
 }
 
@@ -832,6 +853,9 @@ TEST(no_more_processes_is_an_error_of_open)
     struct pi_process child;
     if (getuid() != 0)
         test_skip("only root can become somebody else");
+#if defined(PI_TSAN)
+    test_skip("the sanitizer's own threads count");
+#endif
     pid_t pid = pi_fork(&child, 0);
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {

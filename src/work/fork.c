@@ -28,7 +28,7 @@ enum {
     LEAVING_MS = 2000, /* for threads that have nothing left to do but end */
     LOOK_AGAIN_MS = 5, /* where an end cannot be waited for: no descriptor for the wake-up */
 #if defined(PI_TSAN)
-    FOREIGN_MAX = 1, /* the sanitizer's own, which knows about forks */
+    FOREIGN_MAX = 2, /* the sanitizer's own, which knows about forks */
 #else
     FOREIGN_MAX = 0,
 #endif
@@ -44,7 +44,7 @@ static bool is_exiting(int tid)
     snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
     FILE *f = fopen(path, "re");
     if (!f)
-        return true; /* it has gone meanwhile */
+        return errno == ENOENT || errno == ESRCH; /* it has gone meanwhile */
     char *got = fgets(line, sizeof line, f);
     fclose(f);
     char *name_end = got ? strrchr(line, ')') : NULL;

@@ -31,12 +31,13 @@ enum {
 struct run {
     struct pier_pool *pool;
     struct pier_pool_job *job;
-    size_t next;     /* no input from here on was handed out */
-    size_t over;     /* inputs that are done or have failed */
-    int out;         /* chunks that the workers have */
-    bool ends;       /* after a failure: nothing goes out any more */
-    int64_t item_ns; /* what an input takes; 0: not known yet */
-    int code;        /* of the first failure */
+    size_t next;       /* no input from here on was handed out */
+    size_t over;       /* inputs that are done or have failed */
+    int out;           /* chunks that the workers have */
+    bool ends;         /* after a failure: nothing goes out any more */
+    int64_t item_ns;   /* what an input takes; 0: not known yet */
+    int64_t looked_ns; /* when time-outs were last looked at; 0: not yet */
+    int code;          /* of the first failure */
     char words[WORDS];
 };
 
@@ -378,28 +379,39 @@ static bool may_split(const struct run *r, bool ask)
     return found;
 }
 
-/* Inputs that have been run for too long lose their workers. When to look again; 0: never. */
-static int64_t watch_time(const struct run *r, int64_t now)
+/* Asks for the end of a worker whose input has been run for too long. Whether it did. */
+static bool watch_chunk(struct pi_chunk *c, struct pi_slot *slot, int64_t now, int64_t limit)
+{
+    uint32_t at = atomic_load(&c->at);
+    if (!slot->is_out || at == 0 || at == PI_CHUNK_OVER)
+        return false;
+    if (at != slot->seen_at) {
+        slot->seen_at = at;
+        slot->since_ns = now;
+    }
+    if (now - slot->since_ns < limit || slot->blamed_at == at)
+        return false;
+    slot->blamed_at = at;
+    atomic_store(&c->kill, 1);
+    return true;
+}
+
+/* When to look at the time again; 0: never. What is not looked at for long does not count: then
+ * this process, and the workers perhaps, did not get to run. */
+static int64_t watch_time(struct run *r, int64_t now)
 {
     struct pi_pool_shared *shared = r->pool->shared;
     int64_t limit = r->job->timeout_ms * PIER_MILLISECOND;
     bool asks = false;
-    if (limit <= 0 || r->pool->has_threads)
+    if (limit <= 0)
         return 0;
+    bool was_away = r->looked_ns && now - r->looked_ns > limit / 2;
+    r->looked_ns = now;
     for (uint32_t i = 0; i < shared->chunk_count; i++) {
-        struct pi_chunk *c = &shared->chunks[i];
         struct pi_slot *slot = &r->pool->slots[i];
-        uint32_t at = atomic_load(&c->at);
-        if (!slot->is_out || at == 0 || at == PI_CHUNK_OVER)
-            continue;
-        if (at != slot->seen_at) {
-            slot->seen_at = at;
+        if (was_away)
             slot->since_ns = now;
-        } else if (now - slot->since_ns >= limit && slot->blamed_at != at) {
-            slot->blamed_at = at;
-            atomic_store(&c->kill, 1);
-            asks = true;
-        }
+        asks |= watch_chunk(&shared->chunks[i], slot, now, limit);
     }
     if (asks)
         pi_pool_ring(r->pool->helper_bell.fd);

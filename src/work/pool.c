@@ -305,7 +305,7 @@ int pier_pool_run(struct pier_pool *pool, struct pier_pool_job *job)
         return rc;
     rc = pier_mutex_lock(&pool->lock);
     if (rc < 0)
-        return pi_fail(rc, "pool: wait for another map");
+        return pi_fail(rc, "pool: wait for its turn");
     if (pool->broken)
         rc = pi_fail_text(pool->broken, "pool: its processes have failed");
     else
