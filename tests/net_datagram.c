@@ -363,6 +363,7 @@ static int wait_shortly(struct pier_conn *c, void *arg)
     pier_set_timeouts(c, 30, 0);
     ck_assert_int_eq(pier_read(c, buf, sizeof buf), 1);
     ck_assert_int_eq(pier_read(c, buf, sizeof buf), -ETIMEDOUT);
+    pier_set_timeouts(c, PIER_NO_TIMEOUT, 0);
     pier_puts(c, "late");
     ck_assert_int_eq(pier_read(c, buf, sizeof buf), 1);
     pier_puts(c, "there");

@@ -903,6 +903,117 @@ TEST(servers_are_interrupted_unharmed)
     interrupt_everywhere(&serving);
 }
 
+/* ---- serving by processes: the clients are one, too ---- */
+
+static struct house {
+    _Atomic int echoed, wanted, said;
+    _Atomic bool is_over;
+} * house; /* shared by all of them */
+static pid_t house_clients;
+
+static void count_said(void *ctx, enum pier_log_level level, const char *msg,
+                       const struct pier_log_field *fields, size_t count)
+{
+    atomic_fetch_add(&house->said, 1);
+}
+
+static void stop_site(int number)
+{
+    pier_server_stop_remote(site.server);
+}
+
+/* Bounded, as the server may lack for good what it needs. */
+static void visit_house(pid_t server)
+{
+    for (int i = 0; i < CLIENTS; i++) {
+        char got[8] = "";
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        if (connect(fd, (struct sockaddr *)&site.addr, sizeof site.addr) == 0) {
+            send_all(fd, "hello", 5);
+            for (int k = 0; !house->is_over && k < 2000 && poll(&p, 1, 2) == 0; k++)
+                ;
+            if (p.revents && recv_all(fd, got, 5) == 5 && strcmp(got, "hello") == 0)
+                atomic_fetch_add(&house->echoed, 1);
+        }
+        atomic_fetch_add(&house->wanted, 1);
+        close(fd);
+    }
+    kill(server, SIGTERM);
+    _exit(0);
+}
+
+static void open_house(void)
+{
+    memset(house, 0, sizeof *house);
+    site.server = pier_server_new(&site.opts);
+    ck_assert_int_eq(pier_server_add(site.server, "tcp://127.0.0.1:0", echo_once, NULL), 0);
+    ck_assert_int_eq(pier_server_listen(site.server), 0);
+    int port = atoi(strrchr(pier_server_url(site.server, 0), ':') + 1);
+    site.addr = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    site.addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    pid_t server = getpid();
+    house_clients = fork();
+    ck_assert_int_ge(house_clients, 0);
+    if (house_clients == 0)
+        visit_house(server);
+}
+
+/* As close_site(). */
+static void close_house(int rc)
+{
+    int status = 0;
+    house->is_over = true;
+    while (waitpid(house_clients, &status, 0) < 0 && errno == EINTR)
+        ;
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(pier_server_conns(site.server), 0);
+    pier_server_free(site.server);
+    if (rc == 0 && house->echoed < house->wanted && house->said == 0 && !faults.stays)
+        ck_abort_msg("call %ld (%s), error %d: %d of %d were served, and nothing was said",
+                     faults.at, fault_kinds[faults.kind].name, faults.error, house->echoed,
+                     house->wanted);
+    if (!faults.injected && !faults.stays && rc == 0)
+        ck_assert_int_eq(house->echoed, house->wanted);
+}
+
+/* A worker is walked as tasks are; one that fails the same way each time would never serve. */
+static void spare_workers(void)
+{
+    faults_exempt = site.opts.model == PIER_PREFORK;
+}
+
+static void serve_by_processes(enum pier_model model, int workers)
+{
+    static const struct path path = {
+        .prepare = open_house,
+        .walk = serve,
+        .clean = close_house,
+        .says = "event loop|task stack|accept|server|fork",
+        .recovers = "*",
+        .on_thread_only = true,
+        .fails_once = true,
+        .forks = true,
+    };
+    begin_serving(model, workers);
+    pier_log_set(count_said, NULL);
+    house = mmap(NULL, sizeof *house, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(house, MAP_FAILED);
+    signal(SIGTERM, stop_site);
+    pthread_atfork(NULL, NULL, spare_workers);
+    fail_everywhere(&path);
+}
+
+TEST_WITHIN(60, a_server_with_processes_serves_on)
+{
+    serve_by_processes(PIER_PROCESSES, 1);
+}
+
+TEST_WITHIN(60, a_server_with_prefork_serves_on)
+{
+    serve_by_processes(PIER_PREFORK, 2);
+}
+
 /* A server is told to end by the scope around it; that is its exit code's reason. */
 static struct pier_scope sugar_scope;
 static _Atomic bool sugar_is_open;
@@ -1308,7 +1419,7 @@ TEST_WITHIN(60, datagrams_served_by_threads_survive_or_say_what_failed)
 /* Runs with all others, whose processes share the record. */
 TEST(every_call_has_failed)
 {
-    enum { PATHS = 30 }; /* that fail_everywhere() was given */
+    enum { PATHS = 32 }; /* that fail_everywhere() was given */
     if (faults.record->tests < PATHS)
         test_skip("not all tests have run before it");
     /* The first two are task_faults.c's; the next come when threads meet so; the last is not asked

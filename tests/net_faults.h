@@ -690,6 +690,8 @@ long __wrap_syscall(long number, ...)
         return __wrap_epoll_pwait2((int)a[0], (void *)a[1], (int)a[2], (void *)a[3], NULL);
     case SYS_gettid:
         return __real_syscall(number);
+    case SYS_tgkill: /* the thread waits for it */
+        return __real_syscall(number, a[0], a[1], a[2]);
     }
     struct timespec real;
     bool waits = number == SYS_futex && (int)a[1] == FUTEX_WAIT_PRIVATE;
@@ -717,6 +719,7 @@ struct path {
     bool fails_once;       /* no walks where all later calls of a kind fail as well */
     bool offloads;         /* threads of the pool may stay */
     bool in_task_only, on_thread_only;
+    bool forks; /* walks on the test's own thread, beside which there is no other */
 };
 
 struct walk {
@@ -867,14 +870,19 @@ static void take_a_walk(struct walk *w, const struct belongings *before)
     w->rc = 0;
     faults_exempt = true;
     atomic_fetch_add(&faults.record->walks, 1);
-    if (__real_pthread_create(&id, NULL, walk_main, w) != 0) /* no check: libcheck's descriptor */
-        ck_abort_msg("no thread for a walk");                /* may be another's by now */
+    faults_exempt = !w->path->forks;
+    if (w->path->forks) {
+        walk_main(w);
+        pi_err_fini(&pi_task_self()->err);                          /* as a thread's end does */
+    } else if (__real_pthread_create(&id, NULL, walk_main, w) != 0) /* no check: libcheck's */
+        ck_abort_msg("no thread for a walk"); /* descriptor may be another's by now */
     while (faults.bombards && pthread_tryjoin_np(id, NULL) == EBUSY) {
         pthread_kill(id, SIGUSR1);
         usleep(20);
     }
-    if (!faults.bombards)
+    if (!faults.bombards && !w->path->forks)
         pthread_join(id, NULL);
+    faults_exempt = true;
     describe(what, sizeof what, w);
     ck_assert_msg(__real_waitpid(-1, NULL, WNOHANG) < 0, "a child is left: %s", what);
     if (before && !has_left_nothing(w->path, before)) {
