@@ -180,6 +180,21 @@ IN_BOTH_MODELS(ipv6_and_every_address_are_served)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* What came before the server ran must be answered from where it was sent to, too. */
+IN_BOTH_MODELS(what_waits_for_the_server_is_answered_from_its_own_address)
+{
+    struct serving sv;
+    struct pier_server *s = new_server(&opts, "udp://0.0.0.0:0", echo, NULL);
+    struct pi_addr to = s->listeners[0].addr;
+    to.in.sin_addr.s_addr = htonl(0x7f000005);
+    int a = plain_socket(&to);
+    say(a, "early");
+    serve_with(&sv, s);
+    expect(a, "early");
+    close(a);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 TEST(an_address_in_use_is_an_error)
 {
     struct serving sv;
