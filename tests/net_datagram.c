@@ -180,6 +180,21 @@ IN_BOTH_MODELS(ipv6_and_every_address_are_served)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* What came before the server ran must be answered from where it was sent to, too. */
+IN_BOTH_MODELS(what_waits_for_the_server_is_answered_from_its_own_address)
+{
+    struct serving sv;
+    struct pier_server *s = new_server(&opts, "udp://0.0.0.0:0", echo, NULL);
+    struct pi_addr to = s->listeners[0].addr;
+    to.in.sin_addr.s_addr = htonl(0x7f000005);
+    int a = plain_socket(&to);
+    say(a, "early");
+    serve_with(&sv, s);
+    expect(a, "early");
+    close(a);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 TEST(an_address_in_use_is_an_error)
 {
     struct serving sv;
@@ -363,6 +378,7 @@ static int wait_shortly(struct pier_conn *c, void *arg)
     pier_set_timeouts(c, 30, 0);
     ck_assert_int_eq(pier_read(c, buf, sizeof buf), 1);
     ck_assert_int_eq(pier_read(c, buf, sizeof buf), -ETIMEDOUT);
+    pier_set_timeouts(c, PIER_NO_TIMEOUT, 0);
     pier_puts(c, "late");
     ck_assert_int_eq(pier_read(c, buf, sizeof buf), 1);
     pier_puts(c, "there");
@@ -382,10 +398,10 @@ IN_BOTH_MODELS(a_read_that_times_out_ends_nothing)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
-IN_BOTH_MODELS(a_full_server_gives_the_place_of_the_one_idle_for_longest)
+TEST(a_full_server_gives_the_place_of_the_one_idle_for_longest)
 {
     struct serving sv;
-    opts.max_conns = 2;
+    opts = (struct pier_serve_opts){ .workers = 1, .max_conns = 2 };
     serve(&sv, &opts, URL, count_them, NULL);
     int a = peer_of(&sv), b = peer_of(&sv), c = peer_of(&sv);
     say(a, "x");
@@ -405,6 +421,27 @@ IN_BOTH_MODELS(a_full_server_gives_the_place_of_the_one_idle_for_longest)
     close(a);
     close(b);
     close(c);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+/* Who is idle depends on how far threads have come. */
+TEST(a_full_server_with_threads_gives_an_idle_ones_place)
+{
+    struct serving sv;
+    opts = (struct pier_serve_opts){ .model = PIER_THREADS, .max_conns = 2 };
+    serve(&sv, &opts, URL, count_them, NULL);
+    for (int i = 0; i < 20; i++) {
+        int a = peer_of(&sv), tries = 0;
+        struct timeval soon = { .tv_usec = 100 * 1000 };
+        setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+        char got[16];
+        do
+            say(a, "x"); /* none was idle when it came: once more */
+        while (recv(a, got, sizeof got, 0) != 3 && ++tries < 100);
+        ck_assert_int_lt(tries, 100);
+        ck_assert_int_le(pier_server_conns(sv.server), 2);
+        close(a);
+    }
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
@@ -588,7 +625,7 @@ IN_BOTH_MODELS(a_flood_of_peers_is_bounded_and_ends)
     serve(&sv, &opts, URL, echo, NULL);
     for (int i = 0; i < PEERS; i++) {
         int a = peer_of(&sv);
-        exchange(a, "hello");
+        say(a, "hello"); /* with threads nobody may be idle at the moment: it is dropped then */
         ck_assert_int_le(pier_server_conns(sv.server), PLACES);
         close(a);
     }

@@ -71,6 +71,7 @@ enum fault_kind {
     F_GETPEERNAME,
     F_GETSOCKNAME,
     F_GETSOCKOPT,
+    F_IFINDEX,
     F_IOCTL,
     F_KILL,
     F_LISTEN,
@@ -93,10 +94,12 @@ enum fault_kind {
     F_READ_WAKE, /* of an eventfd */
     F_READLINK,
     F_RECV,
+    F_RECVMMSG,
     F_RECVMSG,
     F_RENAME,
     F_RLIMIT,
     F_SEND,
+    F_SENDMMSG,
     F_SENDMSG,
     F_SENDTO,
     F_SETSOCKOPT,
@@ -160,6 +163,7 @@ static const struct {
     [F_GETPEERNAME] = { "getpeername", false, false, { ENOBUFS } },
     [F_GETSOCKNAME] = { "getsockname", false, false, { ENOBUFS } },
     [F_GETSOCKOPT] = { "getsockopt", false, false, { ENOBUFS } },
+    [F_IFINDEX] = { "if_nametoindex", false, false, { ENODEV } },
     [F_IOCTL] = { "ioctl", false, false, { ENOTTY } },
     [F_KILL] = { "kill", false, true, { ESRCH } },
     [F_LISTEN] = { "listen", false, false, { EADDRINUSE } },
@@ -182,10 +186,12 @@ static const struct {
     [F_READ_WAKE] = { "read of the eventfd", true, true, { EAGAIN } },
     [F_READLINK] = { "readlink", false, false, { EACCES, EIO } },
     [F_RECV] = { "recv", true, false, { ECONNRESET, ENOMEM, ETIMEDOUT } },
+    [F_RECVMMSG] = { "recvmmsg", true, false, { ENOMEM } },
     [F_RECVMSG] = { "recvmsg", true, false, { ECONNRESET, ENOMEM, EINVAL } },
     [F_RENAME] = { "rename", false, false, { EIO, ENOSPC } },
     [F_RLIMIT] = { "getrlimit", false, true, { EINVAL } },
     [F_SEND] = { "send", true, false, { EPIPE, ECONNRESET, ENOBUFS, ENOMEM } },
+    [F_SENDMMSG] = { "sendmmsg", true, false, { ENOBUFS, EPERM } },
     [F_SENDMSG] = { "sendmsg", true, false, { EPIPE, ENOBUFS, ETOOMANYREFS } },
     [F_SENDTO] = { "sendto", true, true, { ECONNREFUSED } },
     [F_SETSOCKOPT] = { "setsockopt", false, false, { ENOBUFS } },
@@ -372,6 +378,16 @@ FAULTY(F_CONNECT, int, connect, (int fd, const struct sockaddr *addr, socklen_t 
        (fd, addr, len))
 FAULTY(F_GETSOCKNAME, int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len),
        (fd, addr, len))
+unsigned __real_if_nametoindex(const char *name);
+unsigned __wrap_if_nametoindex(const char *name);
+unsigned __wrap_if_nametoindex(const char *name)
+{
+    int error = fault(F_IFINDEX);
+    if (!error)
+        return __real_if_nametoindex(name);
+    errno = error;
+    return 0;
+}
 FAULTY(F_GETPEERNAME, int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len),
        (fd, addr, len))
 FAULTY(F_SETSOCKOPT, int, setsockopt,
@@ -385,6 +401,11 @@ FAULTY(F_SEND, ssize_t, send, (int fd, const void *buf, size_t len, int flags),
        (fd, buf, len, flags))
 FAULTY(F_RECVMSG, ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
 FAULTY(F_SENDMSG, ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags))
+FAULTY(F_RECVMMSG, int, recvmmsg,
+       (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *wait),
+       (fd, msgs, count, flags, wait))
+FAULTY(F_SENDMMSG, int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags),
+       (fd, msgs, count, flags))
 FAULTY(F_SENDTO, ssize_t, sendto,
        (int fd, const void *buf, size_t len, int flags, const struct sockaddr *to,
         socklen_t to_len),
@@ -857,6 +878,7 @@ struct path {
     bool fails_once;       /* no walks where all later calls of a kind fail as well */
     bool offloads;         /* threads of the pool may stay */
     bool in_task_only, on_thread_only;
+    bool forks; /* walks on the test's own thread, beside which there is no other */
 };
 
 struct walk {
@@ -1007,14 +1029,19 @@ static void take_a_walk(struct walk *w, const struct belongings *before)
     w->rc = 0;
     faults_exempt = true;
     atomic_fetch_add(&faults.record->walks, 1);
-    if (__real_pthread_create(&id, NULL, walk_main, w) != 0) /* no check: libcheck's descriptor */
-        ck_abort_msg("no thread for a walk");                /* may be another's by now */
+    faults_exempt = !w->path->forks;
+    if (w->path->forks) {
+        walk_main(w);
+        pi_err_fini(&pi_task_self()->err);                          /* as a thread's end does */
+    } else if (__real_pthread_create(&id, NULL, walk_main, w) != 0) /* no check: libcheck's */
+        ck_abort_msg("no thread for a walk"); /* descriptor may be another's by now */
     while (faults.bombards && pthread_tryjoin_np(id, NULL) == EBUSY) {
         pthread_kill(id, SIGUSR1);
         usleep(20);
     }
-    if (!faults.bombards)
+    if (!faults.bombards && !w->path->forks)
         pthread_join(id, NULL);
+    faults_exempt = true;
     describe(what, sizeof what, w);
     ck_assert_msg(__real_waitpid(-1, NULL, WNOHANG) < 0, "a child is left: %s", what);
     if (before && !has_left_nothing(w->path, before)) {

@@ -1012,6 +1012,186 @@ TEST(prefork_workers_take_what_a_busy_one_leaves)
     end(&h);
 }
 
+/* ---- reads that are blocking calls ---- */
+
+#define EACH_BLOCKING_MODEL(name)                                         \
+    static void name##_body(struct pier_serve_opts opts);                 \
+    TEST(name##_with_threads)                                             \
+    {                                                                     \
+        name##_body((struct pier_serve_opts){ .model = PIER_THREADS });   \
+    }                                                                     \
+    TEST(name##_with_processes)                                           \
+    {                                                                     \
+        name##_body((struct pier_serve_opts){ .model = PIER_PROCESSES }); \
+    }                                                                     \
+    static void name##_body(struct pier_serve_opts opts)
+
+/* Only a call that blocks leaves it so. What the caller is given never blocks. */
+static int look_at_flags(struct pier_conn *c, void *arg)
+{
+    char byte;
+    pier_write(c, "r", 1);
+    pier_read(c, &byte, 1);
+    bool did_block = !(fcntl(c->io.fd, F_GETFL) & O_NONBLOCK);
+    bool blocks_others = !(fcntl(pier_conn_fd(c), F_GETFL) & O_NONBLOCK);
+    shared->result = 1 + did_block + 2 * blocks_others;
+    pier_read(c, &byte, 1);
+    shared->result += 4 * !(fcntl(c->io.fd, F_GETFL) & O_NONBLOCK);
+    return 0;
+}
+
+static int flags_seen(const struct hosted *h)
+{
+    char byte;
+    shared->result = 0;
+    int fd = client(h);
+    ck_assert_int_eq(recv_some(fd, &byte, 1), 1);
+    poll(NULL, 0, 10); /* most likely it waits by now */
+    send_all(fd, "a", 1);
+    AWAIT(shared->result != 0);
+    send_all(fd, "b", 1);
+    expect_end(fd);
+    return shared->result;
+}
+
+EACH_BLOCKING_MODEL(models_block_in_reads_until_the_descriptor_is_asked_for)
+{
+    struct hosted h;
+    host(&h, &opts, look_at_flags);
+    int seen = 1;
+    for (int i = 0; i < 50 && seen == 1; i++) /* a read that found something did not block */
+        seen = flags_seen(&h);
+    ck_assert_int_eq(seen, 2);
+    end(&h);
+}
+
+static void ignore(int number)
+{
+}
+
+/* It is the program's then. */
+EACH_BLOCKING_MODEL(models_do_not_block_in_reads_where_the_program_handles_sigurg)
+{
+    struct hosted h;
+    signal(SIGURG, ignore);
+    host(&h, &opts, look_at_flags);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(flags_seen(&h), 1);
+    end(&h);
+}
+
+/* A lost wake-up would cost a second, each time. */
+EACH_BLOCKING_MODEL(models_blocked_in_reads_look_up_at_a_stop)
+{
+    int64_t best = INT64_MAX;
+    for (int i = 0; i < 5; i++) {
+        struct hosted h;
+        host(&h, &opts, echo);
+        int fds[4];
+        for (int k = 0; k < 4; k++) {
+            fds[k] = client(&h);
+            expect_echo(fds[k], "x");
+        }
+        int64_t begun = pier_now();
+        end(&h);
+        int64_t took = ms_since(begun);
+        best = took < best ? took : best;
+        for (int k = 0; k < 4; k++)
+            expect_end(fds[k]);
+    }
+    ck_assert_int_lt(best, 600);
+}
+
+/* Its wake-up is lost, and the second is over sometime. */
+static int read_without_signals(struct pier_conn *c, void *arg)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    return echo(c, arg);
+}
+
+TEST(models_blocked_in_reads_without_signals_still_stop)
+{
+    struct hosted h;
+    host(&h, &(struct pier_serve_opts){ .model = PIER_THREADS }, read_without_signals);
+    int fd = client(&h);
+    expect_echo(fd, "x");
+    int64_t begun = pier_now();
+    end(&h);
+    ck_assert_int_lt(ms_since(begun), 8000);
+    expect_end(fd);
+}
+
+/* Longer than one call blocks; and nothing is lost by it. */
+static int time_out_and_read(struct pier_conn *c, void *arg)
+{
+    char byte;
+    int64_t begun = pier_now();
+    shared->result = (int)pier_read(c, &byte, 1);
+    shared->inside = (int)ms_since(begun);
+    pier_set_timeouts(c, 10000, 0);
+    ssize_t n = pier_read(c, &byte, 1);
+    return n == 1 ? (int)pier_write(c, &byte, 1) - 1 : -EIO;
+}
+
+EACH_BLOCKING_MODEL(models_blocked_in_reads_keep_a_longer_time_out)
+{
+    struct hosted h;
+    char byte = 0;
+    opts.read_timeout_ms = 1300;
+    host(&h, &opts, time_out_and_read);
+    int fd = client(&h);
+    AWAIT(shared->inside != 0);
+    ck_assert_int_eq(shared->result, -ETIMEDOUT);
+    ck_assert_int_ge(shared->inside, 1300);
+    send_all(fd, "z", 1);
+    ck_assert_int_eq(recv_some(fd, &byte, 1), 1);
+    ck_assert_int_eq(byte, 'z');
+    expect_end(fd);
+    end(&h);
+}
+
+/* A scope's end, told from another thread. */
+static void *cancel_later(void *scope)
+{
+    poll(NULL, 0, 20);
+    pier_scope_cancel_remote(scope);
+    return NULL;
+}
+
+static int read_in_a_cancelled_scope(struct pier_conn *c, void *arg)
+{
+    struct pier_scope scope;
+    pthread_t thread;
+    char byte;
+    for (int i = 0; i < 5; i++) {
+        pier_scope_open(&scope, 0);
+        int64_t begun = pier_now();
+        pthread_create(&thread, NULL, cancel_later, &scope);
+        ssize_t n = pier_read(c, &byte, 1);
+        if (n == -ECANCELED && ms_since(begun) < 600)
+            atomic_fetch_add(&shared->served, 1);
+        pthread_join(thread, NULL);
+        pier_scope_join(&scope);
+    }
+    return pier_read(c, &byte, 1) == 1 ? (int)pier_write(c, &byte, 1) - 1 : -EIO;
+}
+
+EACH_BLOCKING_MODEL(models_blocked_in_reads_are_cancelled_from_other_threads)
+{
+    struct hosted h;
+    char byte = 0;
+    host(&h, &opts, read_in_a_cancelled_scope);
+    int fd = client(&h);
+    poll(NULL, 0, 150);
+    send_all(fd, "z", 1); /* whenever: it is read after the last scope at the latest */
+    ck_assert_int_le(recv_some(fd, &byte, 1), 1);
+    close(fd);
+    end(&h);
+    ck_assert_int_ge(shared->served, 1);
+}
+
 /* ---- where they cannot run ---- */
 
 static void *wait_for_the_end(void *event)

@@ -76,6 +76,13 @@ void pi_addr_set_port(struct pi_addr *addr, int port)
         addr->in6.sin6_port = htons((uint16_t)port);
 }
 
+bool pi_addr_is_any(const struct pi_addr *addr)
+{
+    return addr->any.sa_family == AF_INET6
+               ? IN6_IS_ADDR_UNSPECIFIED(&addr->in6.sin6_addr)
+               : addr->any.sa_family == AF_INET && addr->in.sin_addr.s_addr == htonl(INADDR_ANY);
+}
+
 bool pi_addr_equal(const struct pi_addr *a, const struct pi_addr *b)
 {
     if (a->any.sa_family != b->any.sa_family)

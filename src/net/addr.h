@@ -33,6 +33,8 @@ const char *pi_addr_format(char *out, size_t cap, const struct pi_addr *addr);
 /* Port of an IP address; 0 for others. */
 int pi_addr_port(const struct pi_addr *addr);
 void pi_addr_set_port(struct pi_addr *addr, int port);
+/* Whether it is every address: 0.0.0.0, [::]. */
+bool pi_addr_is_any(const struct pi_addr *addr);
 bool pi_addr_equal(const struct pi_addr *a, const struct pi_addr *b);
 
 /* All addresses of url's host (one for a literal, a Unix path), in the order to try them: families

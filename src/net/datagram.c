@@ -1235,23 +1235,6 @@ static int run_pump(void *arg)
 
 /* ---- a post's life ---- */
 
-static bool is_any(const struct pi_addr *addr)
-{
-    return addr->any.sa_family == AF_INET6 ? IN6_IS_ADDR_UNSPECIFIED(&addr->in6.sin6_addr)
-                                           : addr->in.sin_addr.s_addr == htonl(INADDR_ANY);
-}
-
-/* On a machine with several addresses a reply would otherwise leave from the one that the route
- * prefers, and its peer would not know it. */
-static bool ask_for_local(const struct pi_post *post)
-{
-    bool is_in6 = post->listener->addr.any.sa_family == AF_INET6;
-    int one = 1;
-    return is_any(&post->listener->addr) &&
-           io_sockets()->set(post->io.fd, is_in6 ? IPPROTO_IPV6 : IPPROTO_IP,
-                             is_in6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &one, sizeof one) == 0;
-}
-
 static void set_slots(struct pi_post *post)
 {
     for (int i = 0; i < SLOTS; i++) {
@@ -1321,7 +1304,9 @@ int pi_post_open(struct pi_worker *w, struct pi_listener *l)
     io_fd_init(&post->io, l->fd);
     post->io.greedy = true;
     l->fd = -1; /* replies leave by it after the listeners are closed */
-    post->is_anywhere = ask_for_local(post);
+    /* On a machine with several addresses a reply would otherwise leave from the one that the
+     * route prefers, and its peer would not know it. */
+    post->is_anywhere = pi_addr_is_any(&l->addr);
     post->segments = pi_udp_can_segment(post->io.fd);
     pi_random(post->key, sizeof post->key);
     set_slots(post);

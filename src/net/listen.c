@@ -44,20 +44,33 @@ static bool is_missing_family(int code)
 }
 
 /* Accepted sockets inherit what is set here. */
-static int set_datagram_options(const struct pier_server *s, int fd, int family)
+/* What comes in must say where it was sent to, from the first datagram on: see datagram.c. */
+static int set_packet_info(int fd, const struct pi_addr *addr)
+{
+    bool is_in6 = addr->any.sa_family == AF_INET6;
+    int one = 1;
+    if (!pi_addr_is_any(addr) || io_is_simulated())
+        return 0; /* what it says is of the real network */
+    return io_sockets()->set(fd, is_in6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                             is_in6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &one, sizeof one);
+}
+
+static int set_datagram_options(const struct pier_server *s, int fd, const struct pi_addr *addr)
 {
     const struct io_sockets *sockets = io_sockets();
     const struct pier_sock_opts *o = &s->opts.sock;
     int one = 1;
     /* Not SO_REUSEADDR: it would let another one take the port over. */
-    int rc = family == AF_INET6 ? sockets->set(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) : 0;
+    int rc = 0;
+    if (addr->any.sa_family == AF_INET6)
+        rc = sockets->set(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     if (o->send_buffer < 0 || o->recv_buffer < 0)
         return -EINVAL;
     if (rc == 0 && o->send_buffer)
         rc = sockets->set(fd, SOL_SOCKET, SO_SNDBUF, &o->send_buffer, sizeof o->send_buffer);
     if (rc == 0 && o->recv_buffer)
         rc = sockets->set(fd, SOL_SOCKET, SO_RCVBUF, &o->recv_buffer, sizeof o->recv_buffer);
-    return rc;
+    return rc < 0 ? rc : set_packet_info(fd, addr);
 }
 
 static int set_options(const struct pier_server *s, int fd, int family)
@@ -110,7 +123,7 @@ static int open_socket(const struct pier_server *s, const struct pi_addr *addr, 
     int fd = sockets->open(addr->any.sa_family, is_datagram ? SOCK_DGRAM : SOCK_STREAM);
     if (fd < 0)
         return fd;
-    int rc = is_datagram ? set_datagram_options(s, fd, addr->any.sa_family)
+    int rc = is_datagram ? set_datagram_options(s, fd, addr)
                          : set_options(s, fd, addr->any.sa_family);
     if (rc == 0)
         rc = bind_to(fd, addr);

@@ -201,8 +201,8 @@ static void rang(struct io_op *op)
 {
     struct pi_bell *bell = PI_CONTAINER_OF(op, struct pi_bell, op);
     uint64_t count;
-    if (op->result < 0)
-        return; /* closed */
+    if (op->result == -ECANCELED)
+        return; /* closed; after another failure it is looked at again */
     while (read(bell->io.fd, &count, sizeof count) < 0 && errno == EINTR)
         ;
     bell->io.may_read = false;

@@ -630,9 +630,10 @@ static int apply_in(int fd, const struct pier_udp_opts *o, int index)
         SETTING(index != 0, IPPROTO_IP, IP_UNICAST_IF, (int)htonl((uint32_t)index)),
     };
     int rc = apply(fd, settings, sizeof settings / sizeof settings[0]);
-    if (rc == 0 && index)
-        rc = io_sockets()->set(fd, IPPROTO_IP, IP_MULTICAST_IF, &through, sizeof through);
-    return rc;
+    if (rc < 0 || !index)
+        return rc;
+    rc = io_sockets()->set(fd, IPPROTO_IP, IP_MULTICAST_IF, &through, sizeof through);
+    return rc < 0 ? pi_fail(rc, "socket option IP_MULTICAST_IF = %d", index) : 0;
 }
 
 static int apply_in6(int fd, const struct pier_udp_opts *o, int index)
@@ -655,7 +656,8 @@ static int apply_in6(int fd, const struct pier_udp_opts *o, int index)
 bool pi_udp_can_segment(int fd)
 {
     int none = 0;
-    return io_sockets()->set(fd, SOL_UDP, UDP_SEGMENT, &none, sizeof none) == 0;
+    return !io_is_simulated() &&
+           io_sockets()->set(fd, SOL_UDP, UDP_SEGMENT, &none, sizeof none) == 0;
 }
 
 static int set_options(struct pier_udp *u, const struct pier_udp_opts *o)
