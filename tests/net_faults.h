@@ -55,6 +55,8 @@ enum fault_kind {
     F_EPOLL_PWAIT2,
     F_EVENTFD,
     F_FILE_ACTIONS,
+    F_FORK,
+    F_FORK_PIPE,
     F_FSTAT,
     F_FUTEX,
     F_GETADDRINFO,
@@ -70,6 +72,7 @@ enum fault_kind {
     F_MMAP,
     F_MPROTECT,
     F_NONBLOCK, /* fcntl(F_SETFL) */
+    F_OPENDIR,
     F_PIDFD_OPEN,
     F_PIPE,
     F_PIPE_SIZE, /* fcntl(F_SETPIPE_SZ) */
@@ -120,6 +123,8 @@ static const struct {
     [F_EPOLL_PWAIT2] = { "epoll_pwait2", true, true, { EINTR, ENOSYS } },
     [F_EVENTFD] = { "eventfd", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_FILE_ACTIONS] = { "file actions", false, false, { ENOMEM } },
+    [F_FORK] = { "fork", false, false, { EAGAIN, ENOMEM } },
+    [F_FORK_PIPE] = { "pipe for a fork", false, false, { EMFILE, ENFILE } },
     [F_FSTAT] = { "fstat", false, false, { ENOMEM } },
     [F_FUTEX] = { "futex", true, true, { EAGAIN } },
     [F_GETADDRINFO] = { "getaddrinfo",
@@ -138,6 +143,7 @@ static const struct {
     [F_MMAP] = { "mmap", false, false, { ENOMEM, EAGAIN } },
     [F_MPROTECT] = { "mprotect", false, false, { ENOMEM } },
     [F_NONBLOCK] = { "non-blocking", false, false, { EPERM } },
+    [F_OPENDIR] = { "opendir", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_PIDFD_OPEN] = { "pidfd_open", false, false, { EMFILE, ENFILE, ENOMEM } },
     [F_PIPE] = { "pipe2", false, true, { EMFILE, ENFILE } },
     [F_PIPE_SIZE] = { "pipe size", false, true, { EPERM } },
@@ -425,7 +431,17 @@ ssize_t __wrap_splice(int from, off_t *from_at, int to, off_t *to_at, size_t len
     return -1;
 }
 
-FAULTY(F_PIPE, int, pipe2, (int fds[2], int flags), (fds, flags))
+/* One that blocks is a fork's. */
+int __real_pipe2(int fds[2], int flags);
+int __wrap_pipe2(int fds[2], int flags);
+int __wrap_pipe2(int fds[2], int flags)
+{
+    int error = fault(flags & O_NONBLOCK ? F_PIPE : F_FORK_PIPE);
+    if (!error)
+        return __real_pipe2(fds, flags);
+    errno = error;
+    return -1;
+}
 FAULTY(F_FSTAT, int, fstat64, (int fd, struct stat *st), (fd, st))
 FAULTY(F_LSTAT, int, lstat64, (const char *path, struct stat *st), (path, st))
 FAULTY(F_UNLINK, int, unlink, (const char *path), (path))
@@ -517,11 +533,52 @@ int __real_madvise(void *at, size_t len, int advice);
 int __wrap_madvise(void *at, size_t len, int advice);
 int __wrap_madvise(void *at, size_t len, int advice)
 {
-    int error = fault(advice == MADV_NOHUGEPAGE ? F_MADVISE : F_GUARD);
+    bool is_benign = advice == MADV_NOHUGEPAGE || advice == MADV_REMOVE || advice == MADV_DONTNEED;
+    int error = fault(is_benign ? F_MADVISE : F_GUARD);
     if (!error)
         return __real_madvise(at, len, advice);
     errno = error;
     return -1;
+}
+
+/* A walk may fork: the test's other thread, the first one, only waits for it, and is not seen. */
+static bool faults_alone;
+
+DIR *__real_opendir(const char *path);
+DIR *__wrap_opendir(const char *path);
+DIR *__wrap_opendir(const char *path)
+{
+    int error = fault(F_OPENDIR);
+    if (!error)
+        return __real_opendir(path);
+    errno = error;
+    return NULL;
+}
+
+struct dirent *__real_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir);
+struct dirent *__wrap_readdir64(DIR *dir)
+{
+    struct dirent *entry = __real_readdir64(dir);
+    while (entry && faults_alone && faults.armed && atoi(entry->d_name) == getpid())
+        entry = __real_readdir64(dir);
+    return entry;
+}
+
+/* What happens in the child is another walk. */
+pid_t __real_fork(void);
+pid_t __wrap_fork(void);
+pid_t __wrap_fork(void)
+{
+    int error = fault(F_FORK);
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    pid_t pid = __real_fork();
+    if (pid == 0)
+        faults.armed = false;
+    return pid;
 }
 
 /* ---- time, and what waits ---- */

@@ -46,6 +46,7 @@ enum {
     PIER_ETLS = -5002,     /* TLS: handshake, certificate, record */
     PIER_EPROTO = -5003,   /* the peer does not keep to the protocol */
     PIER_ESIM = -5004,     /* a simulation has found a fault */
+    PIER_EWORKER = -5005,  /* a worker process died at its work */
 };
 
 /* The code of the task's last failure, negative; 0 when nothing has failed yet. Never waits. */

@@ -10,5 +10,6 @@
 #include <pier/sim.h>
 #include <pier/task.h>
 #include <pier/text.h>
+#include <pier/work.h>
 
 #endif

@@ -171,6 +171,17 @@ PIER_API int pier_loop_step(void);
  * connection that has waited there has it. */
 PIER_API int pier_wait_fd(int fd, int events, int64_t deadline_ns);
 
+/* Waits until one of signals, a list that ends with 0, has come, at most until deadline_ns (0: no
+ * limit of its own). Returns its number, or a negative code: -EINVAL for a list that is empty or
+ * has one that cannot be waited for (SIGKILL, SIGSTOP, faults), -EAGAIN when 64 wait already,
+ * -EOPNOTSUPP in a simulation.
+ *
+ * From the first wait on, these signals do nothing else in this process: one that comes when nobody
+ * waits is kept for the next wait, several of a number as one. Of several waiters one gets it, on
+ * whichever thread. The signals are unblocked in the calling thread; any other thread may block
+ * them or not. A server that takes SIGINT and SIGTERM (see no_signals) has them while it runs. */
+PIER_API int pier_signal_wait(const int *signals, int64_t deadline_ns);
+
 /* The name of the backend that new loops use, "epoll" or "io_uring", and, if asked, a sentence that
  * says why.
  * Static texts. */

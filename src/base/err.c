@@ -76,6 +76,8 @@ static const char *own_words(int code)
         return "protocol error";
     case PIER_ESIM:
         return "found in a simulation";
+    case PIER_EWORKER:
+        return "worker process died";
     default:
         return NULL;
     }

@@ -28,7 +28,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t work = PTHREAD_COND_INITIALIZER;
 static struct pi_offload_job *queue, **queue_end = &queue;
 static int threads, idle, queued;
-static int working; /* threads whose job still has somebody waiting, or an argument to free */
+static int working; /* threads with a job that is not done */
 static bool retiring;
 static pthread_cond_t retired = PTHREAD_COND_INITIALIZER;
 static int left[LEFT_KEPT]; /* the last threads that ended */

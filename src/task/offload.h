@@ -30,8 +30,8 @@ struct pi_offload_job {
 int pi_offload_abandon(enum io_code code, void *what, pier_task_fn fn, void *arg,
                        void (*abandoned)(void *), int64_t deadline_ns);
 
-/* Before a fork: ends the threads that have nothing to do; new jobs bring new ones. Waits until they
- * have let go, not until the kernel has seen them off: has_left() knows those. */
+/* Before a fork: ends the threads that have nothing to do; new jobs bring new ones. Waits until
+ * they have let go, not until the kernel has seen them off: has_left() knows those. */
 void pi_offload_retire(void);
 /* Whether this thread, by gettid(2), was one of the last that ended. */
 bool pi_offload_has_left(int tid);

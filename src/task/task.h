@@ -186,6 +186,9 @@ void pi_watch_after_fork(void);
 void pi_overflow_watch(struct pi_loop *loop);
 void pi_overflow_unwatch(struct pi_loop *loop);
 
+/* signal.c, in the child of a fork: nobody waits, nothing has come. */
+void pi_signal_after_fork(void);
+
 /* scope.c */
 /* 0, or the code that a wait of self must return now. */
 int pi_cancel_code(struct pi_task *self);

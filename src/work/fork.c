@@ -158,6 +158,7 @@ static pid_t begin(struct pi_process *child, int flags, pid_t parent, const int 
     pi_thread_after_fork();
     pi_offload_after_fork();
     pi_watch_after_fork();
+    pi_signal_after_fork();
     if (flags & PI_FORK_DEFAULT_SIGNALS)
         default_signals();
     return 0;

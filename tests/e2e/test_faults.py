@@ -28,6 +28,7 @@ HARMLESS = set("""
     posix_spawn_file_actions_destroy posix_spawn_file_actions_init posix_spawnattr_destroy
     posix_spawnattr_init posix_spawnattr_setflags posix_spawnattr_setpgroup
     posix_spawnattr_setsigdefault posix_spawnattr_setsigmask
+    closedir _exit getppid setpgid sigdescr_np
 """.split())
 
 # What may fail and is left alone, with the reason.
@@ -45,6 +46,8 @@ SPARED = {
     "pthread_setspecific": "the comments beside it say what is left behind then",
     "open_memstream": "libc's memory; tests/task_watch.c",
     "sched_getaffinity": "tests/base_cpu.c", "sysconf": "tests/base_cpu.c",
+    "getrlimit64": "src/work/helper.c: workers have the usual stack then",
+    "prctl": "src/work/fork.c: a signal that exists is asked for",
     "fopen64": "/proc and /sys: what cannot be read grants everything (tests/base_cpu.c)",
     **dict.fromkeys(["fclose", "fgets", "fprintf", "fputc", "fputs", "fflush", "fflush_unlocked",
                      "fwrite", "fwrite_unlocked"], "the caller's stream, or the log's"),
