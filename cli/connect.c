@@ -2,6 +2,7 @@
 /*
  * connect.c - `pier connect`: standard input to a connection, the connection to standard output.
  *
+ * Over udp:// a line, without its end, is a datagram, and a datagram is printed as a line.
  * Two tasks, one each way. The streams are other people's open files and stay blocking: a task
  * waits until one is ready, then moves no more than can be moved at once. Files do not wait
  * (EPERM).
@@ -13,9 +14,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 16384 };
+enum { PIECE_BYTES = 16384, DATAGRAM_BYTES = 65536 };
+
+/* Datagrams have no end: how long after the end of input what still comes is printed. */
+#define DATAGRAM_WAIT PIER_SECOND
 
 static struct {
     bool crlf;
@@ -26,6 +31,9 @@ struct session {
     const char *url;
     struct pier_conn *conn;
     struct pier_scope scope;
+    bool datagrams;
+    char line[DATAGRAM_BYTES]; /* of standard input, until its end has come */
+    size_t line_len;
     bool last_was_cr; /* of standard input, for --crlf */
     int send_rc;      /* what became of standard input */
 };
@@ -87,8 +95,39 @@ static size_t expand_line_ends(struct session *s, char *out, const char *in, siz
     return at;
 }
 
+/* Sends the line that has been put together. An empty one is no datagram. */
+static int send_line(struct session *s)
+{
+    size_t len = s->line_len;
+    s->line_len = 0;
+    if (len > 0 && s->line[len - 1] == '\r')
+        len--;
+    if (!given.crlf)
+        return (int)pier_write(s->conn, s->line, len);
+    struct iovec pieces[] = { { s->line, len }, { "\r\n", 2 } };
+    return (int)pier_writev(s->conn, pieces, 2);
+}
+
+static ssize_t send_lines(struct session *s, const char *buf, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (buf[i] != '\n') {
+            if (s->line_len == sizeof s->line)
+                return pier_error_set(-EMSGSIZE, "a line of more than %zu bytes", sizeof s->line);
+            s->line[s->line_len++] = buf[i];
+            continue;
+        }
+        int rc = send_line(s);
+        if (rc < 0)
+            return rc;
+    }
+    return (ssize_t)len;
+}
+
 static ssize_t send_piece(struct session *s, const char *buf, size_t len)
 {
+    if (s->datagrams)
+        return send_lines(s, buf, len);
     if (!given.crlf)
         return pier_write(s->conn, buf, len);
     char expanded[2 * PIECE_BYTES];
@@ -121,14 +160,33 @@ static int send_input(void *arg)
     if (n < 0) /* the peer has ended the session */
         s->send_rc = has_more_input() ? -EPIPE : 0;
     else
-        s->send_rc = pier_shutdown_write(s->conn);
-    if (n == 0 && given.wait >= 0 && pier_sleep(given.wait) == 0)
+        s->send_rc = s->datagrams ? send_line(s) : pier_shutdown_write(s->conn);
+    if (s->send_rc > 0)
+        s->send_rc = 0;
+    int64_t wait = s->datagrams && given.wait < 0 ? DATAGRAM_WAIT : given.wait;
+    if (n == 0 && wait >= 0 && pier_sleep(wait) == 0)
         pier_scope_cancel(&s->scope);
     return 0;
 }
 
+static int receive_datagrams(struct session *s)
+{
+    static char buf[DATAGRAM_BYTES + 1];
+    ssize_t n;
+    while ((n = pier_read(s->conn, buf, DATAGRAM_BYTES)) > 0) {
+        if (buf[n - 1] != '\n')
+            buf[n++] = '\n';
+        int rc = write_output(buf, (size_t)n);
+        if (rc < 0)
+            return rc;
+    }
+    return (int)n;
+}
+
 static int receive_output(struct session *s)
 {
+    if (s->datagrams)
+        return receive_datagrams(s);
     char buf[PIECE_BYTES];
     ssize_t n;
     while ((n = pier_read(s->conn, buf, sizeof buf)) > 0) {
@@ -165,7 +223,10 @@ static int run_connect(int count, char **operands)
         .read_timeout_ms = PIER_NO_TIMEOUT,
         .write_timeout_ms = PIER_NO_TIMEOUT,
     };
-    struct session s = { .url = operands[0], .conn = pier_dial(operands[0], &limits) };
+    static struct session s;
+    s.url = operands[0];
+    s.conn = pier_dial(operands[0], &limits);
+    s.datagrams = strncasecmp(operands[0], "udp://", 6) == 0;
     if (s.conn == NULL)
         return pier_fail("pier");
     int code = relay(&s) < 0 ? pier_fail("pier") : EXIT_OK;
@@ -176,7 +237,8 @@ static int run_connect(int count, char **operands)
 static const struct verb_option options[] = {
     { "crlf", OPTION_FLAG, &given.crlf, .help = "send each line end as CR LF" },
     { "wait", OPTION_DURATION, &given.wait, .value = "D",
-      .help = "after the end of input, wait at most D for the rest (default: until it ends)" },
+      .help = "after the end of input, wait at most D for the rest (default: until it ends; "
+              "udp: 1s)" },
     { 0 },
 };
 

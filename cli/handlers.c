@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handlers.c - what `pier serve` can be: message, hello, echo, discard, time, and --reply.
+ * handlers.c - what `pier serve` can be: message, hello, receiver, echo, discard, time, --reply.
  *
  * Chat and --exec have files of their own. The texts are part of the interface, byte by byte: other
  * people's programs and lessons wait for them.
@@ -69,7 +69,36 @@ static int answer_hello(struct talk *t)
 
 int handle_hello(struct pier_conn *c, const struct service *service)
 {
-    return converse(c, service, "Welcome!", answer_hello);
+    return converse(c, service, service->datagrams ? NULL : "Welcome!", answer_hello);
+}
+
+/* ---- receiver ---- */
+
+/* A message is one line of output, whatever is in it: nobody can write a line in another's name. */
+static int print_message(const struct talk *t)
+{
+    size_t len = talk_trimmed(t), cap = 4 * len + 8; /* \xNN */
+    char *shown = malloc(cap);
+    if (shown == NULL)
+        return pier_error_set(-ENOMEM, "message of %s", pier_peer(t->conn));
+    pier_escape(shown, cap, t->text, len);
+    flockfile(stdout);
+    printf("收到来自 %s 的消息: %s\n", pier_peer(t->conn), shown);
+    int rc = fflush(stdout) == 0 ? 1 : pier_error_set(-errno, "write standard output");
+    funlockfile(stdout);
+    free(shown);
+    return rc;
+}
+
+static int answer_receiver(struct talk *t)
+{
+    int rc = print_message(t);
+    return rc > 0 && talk_is_nocase(t, "hello") ? talk_say(t, "Hello from UDP Receiver!") : rc;
+}
+
+int handle_receiver(struct pier_conn *c, const struct service *service)
+{
+    return converse(c, service, NULL, answer_receiver);
 }
 
 /* ---- --reply ---- */
@@ -116,6 +145,20 @@ int reply_parse(struct reply_template *reply, const char *text)
  * around it. A read that fills it is the beginning of bulk, which gets the heap and large reads. */
 enum { SMALL_READ = 2048 };
 
+/* For datagrams: what does not fit into the buffer would be lost. */
+static int stream_datagrams(struct pier_conn *c, bool echo)
+{
+    char *buf = malloc(MESSAGE_BYTES);
+    ssize_t n = buf != NULL ? 1 : pier_error_set(-ENOMEM, "datagrams of %s", pier_peer(c));
+    while (n > 0 && (n = pier_read(c, buf, MESSAGE_BYTES)) > 0) {
+        trace_message(c, buf, (size_t)n);
+        if (echo)
+            n = pier_write(c, buf, (size_t)n);
+    }
+    free(buf);
+    return (int)n;
+}
+
 static int stream(struct pier_conn *c, bool echo)
 {
     char small[SMALL_READ], *bulk = NULL, *buf = small;
@@ -136,12 +179,12 @@ static int stream(struct pier_conn *c, bool echo)
 
 int handle_echo(struct pier_conn *c, const struct service *service)
 {
-    return stream(c, true);
+    return service->datagrams ? stream_datagrams(c, true) : stream(c, true);
 }
 
 int handle_discard(struct pier_conn *c, const struct service *service)
 {
-    return stream(c, false);
+    return service->datagrams ? stream_datagrams(c, false) : stream(c, false);
 }
 
 /* ---- time ---- */

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 const struct verb *const verbs[] = {
-    &verb_serve, &verb_connect,    &verb_send, &verb_sim,
-    &verb_info,  &verb_completion, &verb_help, NULL,
+    &verb_serve,      &verb_connect, &verb_send, &verb_broadcast, &verb_sim, &verb_info,
+    &verb_completion, &verb_help,    NULL,
 };
 
 const struct verb *verb_find(const char *name)

@@ -13,8 +13,12 @@
 #include <string.h>
 #include <sys/wait.h>
 
+/* The longest datagram over IPv4. */
+enum { DATAGRAM_BYTES = 65507 };
+
 struct relay {
     struct pier_conn *client, *child;
+    size_t most;      /* of one read: what the other side takes in one write */
     int64_t moved_ns; /* when a byte last went either way */
 };
 
@@ -23,7 +27,7 @@ static ssize_t read_patiently(struct relay *r, struct pier_conn *from, char *buf
 {
     for (;;) {
         int64_t since = pier_now();
-        ssize_t n = pier_read(from, buf, MESSAGE_BYTES);
+        ssize_t n = pier_read(from, buf, from == r->child ? r->most : MESSAGE_BYTES);
         if (n != -ETIMEDOUT || r->moved_ns < since || pier_cancelled() < 0)
             return n;
     }
@@ -76,7 +80,9 @@ static int relay(struct relay *r)
 
 int handle_exec(struct pier_conn *c, const struct service *service)
 {
-    struct relay r = { .client = c, .child = pier_exec(service->command) };
+    struct relay r = { .client = c,
+                       .child = pier_exec(service->command),
+                       .most = service->datagrams ? DATAGRAM_BYTES : MESSAGE_BYTES };
     if (r.child == NULL)
         return pier_error_code();
     /* A command may be as slow as a client may be idle. */

@@ -11,17 +11,27 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
+#include <strings.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #define DEFAULT_URL "tcp://127.0.0.1:8888"
+#define DEFAULT_UDP_URL "udp://127.0.0.1:9999"
 
 enum { DEFAULT_IDLE_MS = 300000, DEFAULT_MAX_LINE = 1 << 20, MOST_WORKERS = 1024 };
 
 /* ---- the options ---- */
 
 /* What a client meets. The handlers come first, in the order of their names below. */
-enum { SERVICE_MESSAGE = 1, SERVICE_CHAT = 3, SERVICE_REPLY = 6, SERVICE_EXEC };
+enum {
+    SERVICE_MESSAGE = 1,
+    SERVICE_CHAT = 3,
+    SERVICE_TIME = 5,
+    SERVICE_RECEIVER,
+    SERVICE_REPLY,
+    SERVICE_EXEC
+};
 
 static const struct {
     const char *name;
@@ -34,12 +44,13 @@ static const struct {
     [SERVICE_CHAT] = { "chat", handle_chat, true },
     { "discard", handle_discard, false },
     { "time", handle_time, false },
+    { "receiver", handle_receiver, true },
     [SERVICE_REPLY] = { "reply", handle_reply, true },
     [SERVICE_EXEC] = { "exec", handle_exec, false },
 };
 
 static const char *const handler_names[] = {
-    "echo", "message", "hello", "chat", "discard", "time", NULL,
+    "echo", "message", "hello", "chat", "discard", "time", "receiver", NULL,
 };
 
 static const char *const model_names[] = {
@@ -59,7 +70,8 @@ static struct {
 
 static const struct verb_option options[] = {
     { "handler", OPTION_CHOICE, &given.handler, .value = "NAME", .choices = handler_names,
-      .help = "what a client meets: echo, message (default), hello, chat, discard or time" },
+      .help = "what a client meets: echo, message (default), hello, chat, discard, time or "
+              "receiver" },
     { "reply", OPTION_TEXT, &given.reply, .value = "TEXT",
       .help = "answer each message with TEXT, in which %m is the message and %% a percent sign" },
     { "once", OPTION_FLAG, &given.once, .help = "with --reply: close after the first reply" },
@@ -78,7 +90,8 @@ static const struct verb_option options[] = {
     { "max-conns", OPTION_COUNT, &given.max_conns, .value = "N", .min = 1,
       .help = "clients at once; others wait for their turn (default 10000)" },
     { "idle-timeout", OPTION_DURATION, &given.idle_timeout, .value = "D",
-      .help = "close a connection that is silent for so long (default 5m; 0: never)" },
+      .help = "close a connection that is silent for so long (default 5m, of datagrams 1m; 0: "
+              "never)" },
     { "json", OPTION_FLAG, &given.json,
       .help = "say where it listens in JSON lines on standard output, and log in JSON" },
     { "verbose", OPTION_REPEAT, &given.verbosity, .letter = 'v',
@@ -88,6 +101,7 @@ static const struct verb_option options[] = {
 
 static const struct verb_example examples[] = {
     { "pier serve", "answer on tcp://127.0.0.1:8888; try it with: pier connect tcp://:8888" },
+    { "pier serve udp://:9999 --handler receiver", "print what is sent or broadcast to this host" },
     { "pier serve tcp://:7000 unix:///run/echo.sock --handler echo -v",
       "echo on every address and on a Unix socket, and log who says what" },
     { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
@@ -121,13 +135,35 @@ static int check_options(void)
     if (given.once && given.reply == NULL)
         return usage_error(&verb_serve, "--once needs --reply");
     if (given.lines && !services[which_service()].has_messages)
-        return usage_error(&verb_serve, "--lines is for message, hello, chat and --reply");
+        return usage_error(&verb_serve,
+                           "--lines is for message, hello, chat, receiver and --reply");
     if (given.max_line >= 0 && !given.lines)
         return usage_error(&verb_serve, "--max-line needs --lines");
     if (has_processes() && which_service() == SERVICE_CHAT)
         return usage_error(&verb_serve,
                            "--handler chat needs guests in one process, not --model %s",
                            model_names[given.model]);
+    return 0;
+}
+
+static bool is_udp(const char *url)
+{
+    return strncasecmp(url, "udp://", 6) == 0;
+}
+
+/* Whether each URL suits the handler: 0, or the usage error's exit code. */
+static int check_urls(int count, char **urls)
+{
+    int which = which_service();
+    bool only_tcp = which == SERVICE_CHAT || which == SERVICE_TIME;
+    for (int i = 0; i < count; i++) {
+        if (is_udp(urls[i]) && only_tcp)
+            return usage_error(&verb_serve, "--handler %s is not for datagrams: %s",
+                               services[which].name, urls[i]);
+        if (!is_udp(urls[i]) && which == SERVICE_RECEIVER)
+            return usage_error(&verb_serve, "--handler receiver is for datagrams (udp://), not %s",
+                               urls[i]);
+    }
     return 0;
 }
 
@@ -230,17 +266,34 @@ int service_run(struct pier_conn *c, void *arg)
     return end < 0 ? end : 0;
 }
 
-static int add_endpoints(struct pier_server *server, struct service *service, int count,
+static int add_endpoint(struct pier_server *server, const struct service *service, const char *url)
+{
+    return pier_server_add(server, url, service_run, (void *)&service[is_udp(url)]);
+}
+
+/* What the service manager passes on, or else what there is without a URL. */
+static int add_defaults(struct pier_server *server, const struct service *service)
+{
+    int which = which_service();
+    int rc = which == SERVICE_RECEIVER
+                 ? 0
+                 : pier_server_add_inherited(server, service_run, (void *)&service[0]);
+    if (rc != 0)
+        return rc;
+    if (which != SERVICE_RECEIVER)
+        rc = add_endpoint(server, service, DEFAULT_URL);
+    if (rc == 0 && which != SERVICE_CHAT && which != SERVICE_TIME)
+        rc = add_endpoint(server, service, DEFAULT_UDP_URL);
+    return rc;
+}
+
+static int add_endpoints(struct pier_server *server, const struct service *service, int count,
                          char **urls)
 {
     int rc = 0;
     for (int i = 0; i < count && rc == 0; i++)
-        rc = pier_server_add(server, urls[i], service_run, service);
-    if (count == 0)
-        rc = pier_server_add_inherited(server, service_run, service);
-    if (count == 0 && rc == 0)
-        rc = pier_server_add(server, DEFAULT_URL, service_run, service);
-    return rc;
+        rc = add_endpoint(server, service, urls[i]);
+    return count == 0 ? add_defaults(server, service) : rc;
 }
 
 static void say_json(const char *url, const char *handler, const char *backend)
@@ -287,7 +340,7 @@ static int fail_to_listen(void)
     return code == 2 || code == 3 ? code : EXIT_FAILED;
 }
 
-static int serve(struct pier_server *server, struct service *service, int count, char **urls)
+static int serve(struct pier_server *server, const struct service *service, int count, char **urls)
 {
     if (add_endpoints(server, service, count, urls) < 0 || pier_server_listen(server) < 0)
         return fail_to_listen();
@@ -301,12 +354,16 @@ static int serve(struct pier_server *server, struct service *service, int count,
 
 static int run_serve(int count, char **urls)
 {
-    static struct service service;
+    static struct service service[2]; /* for streams, for datagrams */
     int code = check_options();
     if (code == 0)
-        code = choose_service(&service);
+        code = check_urls(count, urls);
+    if (code == 0)
+        code = choose_service(&service[0]);
     if (code != 0)
         return code;
+    service[1] = service[0];
+    service[1].datagrams = true;
     if (given.json)
         pier_log_set(pier_log_json, NULL);
     trace_set(given.verbosity);
@@ -318,10 +375,11 @@ static int run_serve(int count, char **urls)
         .model = (enum pier_model)given.model,
         .workers = (int)given.workers,
         .max_conns = (int)given.max_conns,
-        .read_timeout_ms = service.idle_timeout_ms,
+        .read_timeout_ms = service->idle_timeout_ms,
+        .silence_ms = given.idle_timeout < 0 ? 0 : service->idle_timeout_ms,
         .no_signals = true,
     });
-    code = server != NULL ? serve(server, &service, count, urls) : pier_fail("pier");
+    code = server != NULL ? serve(server, service, count, urls) : pier_fail("pier");
     pier_server_free(server);
     return code;
 }
@@ -331,8 +389,10 @@ const struct verb verb_serve = {
     .summary = "serve clients until SIGINT or SIGTERM",
     .operands = "[URL...]",
     .max_operands = -1,
-    .details = "A URL is tcp://HOST:PORT, unix:///PATH or unix://@NAME; without one it is "
-               "tcp://127.0.0.1:8888, or the sockets that a service manager passes on.",
+    .details = "A URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix://@NAME. Without "
+               "one it is the sockets that a service manager passes on, or else both of "
+               "tcp://127.0.0.1:8888 and udp://127.0.0.1:9999 (chat and time: only the first; "
+               "receiver: only the second).",
     .options = options,
     .examples = examples,
     .run = run_serve,

@@ -34,6 +34,7 @@ struct service {
     const char *name; /* as the line "listening on" shows it */
     int (*run)(struct pier_conn *c, const struct service *service);
     bool lines;
+    bool datagrams; /* of udp:// endpoints */
     size_t max_line;
     bool once;
     struct reply_template reply;
@@ -83,6 +84,7 @@ int handle_hello(struct pier_conn *c, const struct service *service);
 int handle_chat(struct pier_conn *c, const struct service *service);
 int handle_discard(struct pier_conn *c, const struct service *service);
 int handle_time(struct pier_conn *c, const struct service *service);
+int handle_receiver(struct pier_conn *c, const struct service *service);
 int handle_reply(struct pier_conn *c, const struct service *service);
 int handle_exec(struct pier_conn *c, const struct service *service);
 

@@ -73,6 +73,10 @@ static const char *end_text(struct pier_conn *c, int end)
     if (end == SERVICE_CLOSED)
         return "closed by the handler";
     char byte;
+    int type = 0;
+    socklen_t len = sizeof type;
+    if (getsockopt(pier_conn_fd(c), SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_DGRAM)
+        return "the peer is silent, or the server needs its place or stops";
     bool by_peer = recv(pier_conn_fd(c), &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
     return by_peer ? "closed by the peer" : "the server stops";
 }

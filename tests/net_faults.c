@@ -1238,12 +1238,188 @@ BOTH(a_look_up_without_thread_says_so)
     ck_assert_int_eq(dial(), 0);
 }
 
+/* ---- datagrams ---- */
+
+static struct pier_udp *open_with_all(void)
+{
+    return pier_udp_open("udp://127.0.0.1:0", &(struct pier_udp_opts){
+                                                  .interface = "lo",
+                                                  .packet_info = true,
+                                                  .receive_ttl = true,
+                                                  .errors = true,
+                                                  .segmentation = true,
+                                                  .ttl = 9,
+                                              });
+}
+
+/* Three datagrams to itself, of which two are one message. */
+static int send_to_itself(struct pier_udp *u)
+{
+    char room[3][64];
+    struct pier_datagram out[3] = { { .bytes = (void *)"one", .len = 3 },
+                                    { .bytes = (void *)"two", .len = 3 },
+                                    { .bytes = (void *)"three", .len = 5 } };
+    struct pier_addr own;
+    int rc = pier_udp_local(u, &own);
+    for (int i = 0; i < 3; i++)
+        out[i].peer = own;
+    if (rc == 0)
+        rc = pier_udp_send(u, out, 3);
+    for (size_t got = 0, sent = rc == 3 ? 11 : 0; rc > 0 && got < sent;) {
+        struct pier_datagram in[3];
+        for (int i = 0; i < 3; i++)
+            in[i] = (struct pier_datagram){ .bytes = room[i], .cap = sizeof room[i] };
+        rc = pier_udp_recv(u, in, 3, pier_after(5 * PIER_SECOND));
+        for (int i = 0; i < rc; i++)
+            got += in[i].len; /* the kernel may have joined some */
+    }
+    for (int i = 0; i < 3 && rc > 0; i++)
+        if (out[i].error)
+            rc = pier_error_set(out[i].error, "send to udp://itself");
+    return rc < 0 ? rc : 0;
+}
+
+static int use_udp(void)
+{
+    struct pier_udp *u = open_with_all();
+    int rc = u ? pier_udp_join(u, "239.77.9.9", "lo", NULL) : pier_error_code();
+    if (rc == 0)
+        rc = send_to_itself(u);
+    if (rc == 0)
+        rc = pier_udp_leave(u, "239.77.9.9", "lo", NULL);
+    pier_udp_close(u);
+    return rc;
+}
+
+static const struct path using_udp = {
+    .walk = use_udp,
+    .says = "open udp://|socket option|interface lo|join group|leave group|send to udp://|"
+            "receive on udp://|address of udp://",
+    .recovers = "setsockopt", /* what the kernel lacks the library does */
+};
+
+TEST(datagrams_say_what_failed)
+{
+    fail_everywhere(&using_udp);
+}
+
+TEST(datagrams_are_interrupted_unharmed)
+{
+    interrupt_everywhere(&using_udp);
+}
+
+static int answer_one(struct pier_udp *u)
+{
+    char room[64];
+    struct pier_datagram d = { .bytes = room, .cap = sizeof room };
+    int rc = pier_udp_recv(u, &d, 1, pier_after(5 * PIER_SECOND));
+    return rc < 0 ? rc : pier_udp_send(u, &d, 1);
+}
+
+static int dial_udp(void)
+{
+    char url[PIER_ADDR_TEXT + 8] = "udp://", buf[16];
+    struct pier_addr own;
+    struct pier_udp *u = pier_udp_open("udp://127.0.0.1:0", NULL);
+    int rc = u ? pier_udp_local(u, &own) : pier_error_code();
+    struct pier_conn *c = NULL;
+    if (rc == 0)
+        pier_addr_text(&own, url + 6, sizeof url - 6);
+    if (rc == 0 && !(c = pier_dial(url, NULL)))
+        rc = pier_error_code();
+    if (rc == 0)
+        rc = (int)pier_puts(c, "hello");
+    if (rc > 0)
+        rc = answer_one(u);
+    if (rc > 0)
+        rc = (int)pier_read(c, buf, sizeof buf);
+    pier_close(c);
+    pier_udp_close(u);
+    return rc < 0 ? rc : 0;
+}
+
+static const struct path dialling_udp = {
+    .walk = dial_udp,
+    .says = "open udp://|dial udp://|write udp://|read udp://|send to udp://|receive on udp://|"
+            "address of udp://",
+};
+
+TEST(dialling_udp_says_what_failed)
+{
+    fail_everywhere(&dialling_udp);
+}
+
+TEST(dialling_udp_is_interrupted_unharmed)
+{
+    interrupt_everywhere(&dialling_udp);
+}
+
+/* A datagram may be lost: it is sent again, a few times. */
+static bool is_answered(int fd)
+{
+    char got[16];
+    for (int i = 0; i < 20 && !site.is_over; i++) {
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        send(fd, "hello", 5, MSG_DONTWAIT);
+        if (poll(&p, 1, 50) > 0 && recv(fd, got, sizeof got, MSG_DONTWAIT) == 5)
+            return true;
+    }
+    return false;
+}
+
+static void *visit_udp(void *arg)
+{
+    for (int i = 0; i < (faults.stays ? 1 : CLIENTS); i++) {
+        int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        connect(fd, (struct sockaddr *)&site.addr, sizeof site.addr);
+        site.echoed += !faults.stays && is_answered(fd);
+        site.wanted++;
+        close(fd);
+    }
+    pier_server_stop_remote(site.server);
+    return NULL;
+}
+
+static void open_udp_site(void)
+{
+    said_text[0] = '\0';
+    site.said = site.echoed = site.wanted = 0;
+    site.is_over = false;
+    site.server = pier_server_new(&site.opts);
+    ck_assert_int_eq(pier_server_add(site.server, "udp://127.0.0.1:0", echo_once, NULL), 0);
+    ck_assert_int_eq(pier_server_listen(site.server), 0);
+    int port = atoi(strrchr(pier_server_url(site.server, 0), ':') + 1);
+    site.addr = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    site.addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    site.clients = start_helper(visit_udp, NULL);
+}
+
+static const struct path serving_udp = {
+    .prepare = open_udp_site,
+    .walk = serve,
+    .clean = close_site,
+    .says = "event loop|task stack|accept|server|serve udp://",
+    .recovers = "*",
+};
+
+TEST_WITHIN(60, datagrams_served_by_tasks_survive_or_say_what_failed)
+{
+    begin_serving(PIER_TASKS, 1);
+    fail_everywhere(&serving_udp);
+}
+
+TEST_WITHIN(60, datagrams_served_by_threads_survive_or_say_what_failed)
+{
+    begin_serving(PIER_THREADS, 1);
+    fail_everywhere(&serving_udp);
+}
+
 /* ---- the last test ---- */
 
 /* Runs with all others, whose processes share the record. */
 TEST(every_call_has_failed)
 {
-    enum { PATHS = 28 }; /* that fail_everywhere() was given */
+    enum { PATHS = 32 }; /* that fail_everywhere() was given */
     if (faults.record->tests < PATHS)
         test_skip("not all tests have run before it");
     /* The first three are work_faults.c's, the next two task_faults.c's; the next come when threads meet so; the last is not asked

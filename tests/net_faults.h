@@ -63,6 +63,7 @@ enum fault_kind {
     F_GETPEERNAME,
     F_GETSOCKNAME,
     F_GETSOCKOPT,
+    F_IFINDEX,
     F_IOCTL,
     F_KILL,
     F_LISTEN,
@@ -81,8 +82,10 @@ enum fault_kind {
     F_READ,
     F_READ_WAKE, /* of an eventfd */
     F_RECV,
+    F_RECVMMSG,
     F_RECVMSG,
     F_SEND,
+    F_SENDMMSG,
     F_SENDMSG,
     F_SENDTO,
     F_SETSOCKOPT,
@@ -134,6 +137,7 @@ static const struct {
     [F_GETPEERNAME] = { "getpeername", false, false, { ENOBUFS } },
     [F_GETSOCKNAME] = { "getsockname", false, false, { ENOBUFS } },
     [F_GETSOCKOPT] = { "getsockopt", false, false, { ENOBUFS } },
+    [F_IFINDEX] = { "if_nametoindex", false, false, { ENODEV } },
     [F_IOCTL] = { "ioctl", false, false, { ENOTTY } },
     [F_KILL] = { "kill", false, true, { ESRCH } },
     [F_LISTEN] = { "listen", false, false, { EADDRINUSE } },
@@ -152,8 +156,10 @@ static const struct {
     [F_READ] = { "read", true, false, { EIO } },
     [F_READ_WAKE] = { "read of the eventfd", true, true, { EAGAIN } },
     [F_RECV] = { "recv", true, false, { ECONNRESET, ENOMEM, ETIMEDOUT } },
+    [F_RECVMMSG] = { "recvmmsg", true, false, { ENOMEM } },
     [F_RECVMSG] = { "recvmsg", true, false, { ECONNRESET, ENOMEM, EINVAL } },
     [F_SEND] = { "send", true, false, { EPIPE, ECONNRESET, ENOBUFS, ENOMEM } },
+    [F_SENDMMSG] = { "sendmmsg", true, false, { ENOBUFS, EPERM } },
     [F_SENDMSG] = { "sendmsg", true, false, { EPIPE, ENOBUFS, ETOOMANYREFS } },
     [F_SENDTO] = { "sendto", true, true, { ECONNREFUSED } },
     [F_SETSOCKOPT] = { "setsockopt", false, false, { ENOBUFS } },
@@ -329,6 +335,16 @@ FAULTY(F_CONNECT, int, connect, (int fd, const struct sockaddr *addr, socklen_t 
        (fd, addr, len))
 FAULTY(F_GETSOCKNAME, int, getsockname, (int fd, struct sockaddr *addr, socklen_t *len),
        (fd, addr, len))
+unsigned __real_if_nametoindex(const char *name);
+unsigned __wrap_if_nametoindex(const char *name);
+unsigned __wrap_if_nametoindex(const char *name)
+{
+    int error = fault(F_IFINDEX);
+    if (!error)
+        return __real_if_nametoindex(name);
+    errno = error;
+    return 0;
+}
 FAULTY(F_GETPEERNAME, int, getpeername, (int fd, struct sockaddr *addr, socklen_t *len),
        (fd, addr, len))
 FAULTY(F_SETSOCKOPT, int, setsockopt,
@@ -342,6 +358,11 @@ FAULTY(F_SEND, ssize_t, send, (int fd, const void *buf, size_t len, int flags),
        (fd, buf, len, flags))
 FAULTY(F_RECVMSG, ssize_t, recvmsg, (int fd, struct msghdr *msg, int flags), (fd, msg, flags))
 FAULTY(F_SENDMSG, ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags))
+FAULTY(F_RECVMMSG, int, recvmmsg,
+       (int fd, struct mmsghdr *msgs, unsigned count, int flags, struct timespec *wait),
+       (fd, msgs, count, flags, wait))
+FAULTY(F_SENDMMSG, int, sendmmsg, (int fd, struct mmsghdr *msgs, unsigned count, int flags),
+       (fd, msgs, count, flags))
 FAULTY(F_SENDTO, ssize_t, sendto,
        (int fd, const void *buf, size_t len, int flags, const struct sockaddr *to,
         socklen_t to_len),

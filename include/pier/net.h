@@ -4,7 +4,7 @@
  *
  * Endpoints: "tcp://host:port" (IPv4, name, "[IPv6]"; port 0 when listening means any free one; an
  * empty host is every address when listening and localhost when dialling), "unix:///path",
- * "unix://@abstract".
+ * "unix://@abstract"; "udp://host:port" for datagrams.
  *
  * Every call accepts the NULL of a failed constructor, returns the code of the task's last failure
  * and leaves that alone. Connection errors are sticky: after a failed write, later writes, and
@@ -182,6 +182,108 @@ struct pier_peer_cred {
 };
 PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
 
+/* ---- datagrams ---- */
+
+/* pier_dial("udp://...") and a server's udp:// endpoints make connections of datagrams: each read
+ * is one datagram, each write sends one. Text and lines end with their datagram. A datagram that
+ * is longer than the buffer is lost, and the read -EMSGSIZE; a write of more than 65,507 bytes
+ * (IPv6: 65,527) is -EMSGSIZE; nothing is sticky, since the next one may get through. Half-closing
+ * is -EOPNOTSUPP. A dialled name's IPv4 addresses come first; one that refuses (ICMP) before any
+ * reply has come gives way to the next, which is sent the last datagram again. A served peer is a
+ * conversation: it ends, its read returns 0, after a while of silence (silence_ms of
+ * pier_serve_opts), or when the server is full and it has been idle for longest. Empty datagrams
+ * are seen only by what follows. */
+
+/* An IPv4 or IPv6 address and a port: plain data that begins with a struct sockaddr_in or
+ * sockaddr_in6. All zero: none. */
+struct pier_addr {
+    uint64_t raw[4];
+};
+
+enum { PIER_ADDR_TEXT = 96 }; /* room for every address */
+
+/* Reads "127.0.0.1:53", "[::1]:53", "[fe80::1%eth0]:53". 0 or PIER_EURL. Names are for URLs. */
+PIER_API int pier_addr_parse(struct pier_addr *addr, const char *text);
+
+/* Writes the same text to out, which is returned; "?" for none. */
+PIER_API const char *pier_addr_text(const struct pier_addr *addr, char *out, size_t cap);
+
+/* The port; 0 for none. */
+PIER_API int pier_addr_port(const struct pier_addr *addr);
+
+PIER_API bool pier_addr_equal(const struct pier_addr *a, const struct pier_addr *b);
+
+/* A socket for datagrams to and from any number of peers. For the tasks of one thread; one may
+ * receive while another sends, a second one gets -EBUSY. */
+struct pier_udp;
+
+/* Zero is the default everywhere. */
+struct pier_udp_opts {
+    const char *peer;       /* "udp://host:port": talk to this one only */
+    const char *interface;  /* what is sent to groups and broadcast leaves through this one */
+    bool broadcast;         /* permit sending to broadcast addresses */
+    bool packet_info;       /* receive local, to and ifindex */
+    bool receive_ttl;       /* receive ttl */
+    bool errors;            /* receive what ICMP says of datagrams that were sent */
+    bool segmentation;      /* let the kernel cut and join (UDP_SEGMENT, UDP_GRO) where it can */
+    bool reuseaddr;         /* share the port: with groups and broadcast all get a copy */
+    bool no_multicast_loop; /* what is sent to groups does not come to this host's own members */
+    int multicast_ttl;      /* hops; default 1 */
+    int ttl;                /* hops of everything else; default: the system's */
+    int send_buffer, recv_buffer; /* bytes; default: the system's */
+};
+
+/* One datagram, or several of equal size (see segment). Zero what is not used. */
+struct pier_datagram {
+    void *bytes;            /* the caller's */
+    size_t cap;             /* receiving: room at bytes */
+    size_t len;             /* what is there, or was received */
+    struct pier_addr peer;  /* from whom, to whom; sending: none is the peer of the options */
+    struct pier_addr local; /* .packet_info: our address to answer from; sending: from there */
+    struct pier_addr to;    /* .packet_info: what it was sent to, a group or broadcast perhaps */
+    int ifindex;            /* .packet_info: the interface; sending: leave through that one */
+    int ttl;                /* .receive_ttl: what was left of it; sending: this one's; 0: default */
+    int segment;    /* bytes are datagrams of so many bytes each, the last may be shorter; 0: one.
+                       Received so with .segmentation only: give it room for 65,535 bytes */
+    int error;      /* why it was not sent; received with .errors: not a datagram, but what became
+                       of one that was sent to peer (its beginning at bytes); 0: neither */
+    bool truncated; /* received: there was more than cap */
+};
+
+/* Opens a socket that is bound to url ("udp://host:port"; port 0: any free one; an empty host:
+ * every IPv4 address; "[::]": every IPv6 one); NULL: to whatever suits .peer, or any. A name's
+ * first IPv4 address, else its first, is taken. NULL on failure. May wait for a name (10 s). */
+PIER_API struct pier_udp *pier_udp_open(const char *url, const struct pier_udp_opts *opts);
+
+/* Closes it. A task that waits in a call on it gets -ECANCELED first. NULL is fine. */
+PIER_API void pier_udp_close(struct pier_udp *u);
+
+/* Waits for datagrams, at most until deadline_ns (0: no limit of its own), and receives those that
+ * are there into batch, at most count: how many, at least 1. Or a negative code, -ETIMEDOUT among
+ * them; with .peer -ECONNREFUSED when that one has no such port (unless .errors says it). */
+PIER_API int pier_udp_recv(struct pier_udp *u, struct pier_datagram *batch, int count,
+                           int64_t deadline_ns);
+
+/* Sends all of batch, waiting up to 30 s for room in the socket's buffer, and sets each .error.
+ * Those that cannot be sent keep nobody from being sent. Returns how many were; when none was, the
+ * first one's code, in words. What does not follow its predecessor to the same peer in the same
+ * length costs a message; with .segmentation those that do are one. */
+PIER_API int pier_udp_send(struct pier_udp *u, struct pier_datagram *batch, int count);
+
+/* Joins and leaves a group ("239.1.2.3", "ff02::1"), on an interface (NULL: the one that the system
+ * chooses; IPv6: none is best), for what comes from one source only (NULL: from all; RFC 4607).
+ * 0 or a negative code. */
+PIER_API int pier_udp_join(struct pier_udp *u, const char *group, const char *interface,
+                           const char *source);
+PIER_API int pier_udp_leave(struct pier_udp *u, const char *group, const char *interface,
+                            const char *source);
+
+/* The address that it is bound to, with the real port. 0 or a negative code. */
+PIER_API int pier_udp_local(struct pier_udp *u, struct pier_addr *addr);
+
+/* The descriptor, for getsockopt(2) and its like; stays the socket's. */
+PIER_API int pier_udp_fd(const struct pier_udp *u);
+
 /* ---- servers ---- */
 
 /* Called with each connection, in a task, thread or process of its own. Returns 0, or a negative
@@ -211,8 +313,9 @@ struct pier_serve_opts {
     int backlog;   /* of listen(2); default 4,096 (the system may cap it) */
     int read_timeout_ms;  /* as in pier_set_timeouts(), for each connection; default 300,000 */
     int write_timeout_ms; /* default 30,000 */
-    int grace_ms; /* how long handlers may go on after a stop; default 10,000; PIER_NO_TIMEOUT: as
-                     long as they take */
+    int silence_ms; /* udp://: a peer that has sent nothing for so long has left; default 60,000 */
+    int grace_ms;   /* how long handlers may go on after a stop; default 10,000; PIER_NO_TIMEOUT: as
+                       long as they take */
     bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
                         SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
@@ -272,6 +375,10 @@ PIER_API void pier_server_stop_remote(struct pier_server *s);
 /* Connections being served at this moment, over all workers and processes; from any of them, and
  * from any thread. */
 PIER_API int pier_server_conns(const struct pier_server *s);
+
+/* Datagrams that udp:// endpoints have dropped so far, the newest ones of full queues and those of
+ * peers for whom there was no place; from any thread. */
+PIER_API int64_t pier_server_dropped(const struct pier_server *s);
 
 #ifdef __cplusplus
 }

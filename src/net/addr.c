@@ -9,6 +9,8 @@
 #include "base/assert.h"
 #include "task/offload.h"
 
+#include <pier/net.h>
+
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <net/if.h>
@@ -226,4 +228,69 @@ int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, 
     set_in6(&out[0], everywhere ? in6addr_any : in6addr_loopback, url->port);
     set_in(&out[1], everywhere ? INADDR_ANY : INADDR_LOOPBACK, url->port);
     return 2;
+}
+
+/* ---- of datagrams ---- */
+
+bool pi_addr_read_ip(void *out, sa_family_t family, const char *text)
+{
+    return inet_pton(family, text, out) == 1;
+}
+
+static void to_public(struct pier_addr *out, const struct pi_addr *addr)
+{
+    memset(out, 0, sizeof *out);
+    memcpy(out, &addr->any, addr->len <= sizeof *out ? addr->len : sizeof *out);
+}
+
+static struct pi_addr from_public(const struct pier_addr *in)
+{
+    struct pi_addr addr = { .len = sizeof addr.in6 };
+    memcpy(&addr.in6, in, sizeof addr.in6);
+    return addr;
+}
+
+int pier_addr_parse(struct pier_addr *addr, const char *text)
+{
+    struct pi_url url;
+    struct pi_addr found[PI_ADDRS_MAX];
+    char full[PI_URL_TEXT_CAP];
+    memset(addr, 0, sizeof *addr);
+    int len = snprintf(full, sizeof full, "udp://%s", text ? text : "");
+    if (len >= (int)sizeof full)
+        return pi_fail_text(PIER_EURL, "address: longer than every address");
+    int rc = pi_url_parse(&url, full, false);
+    if (rc < 0)
+        return rc;
+    if (!url.is_literal)
+        return pi_fail_text(PIER_EURL,
+                            "address \"%s\": not an IPv4 address or a bracketed IPv6 one", text);
+    rc = pi_addr_resolve(found, &url, false, 0, full);
+    if (rc < 0)
+        return rc;
+    to_public(addr, &found[0]);
+    return 0;
+}
+
+const char *pier_addr_text(const struct pier_addr *addr, char *out, size_t cap)
+{
+    struct pi_addr copy = from_public(addr);
+    if (copy.any.sa_family == AF_UNIX)
+        copy.any.sa_family = AF_UNSPEC; /* no address of ours */
+    return pi_addr_format(out, cap, &copy);
+}
+
+int pier_addr_port(const struct pier_addr *addr)
+{
+    struct pi_addr copy = from_public(addr);
+    return pi_addr_port(&copy);
+}
+
+bool pier_addr_equal(const struct pier_addr *a, const struct pier_addr *b)
+{
+    struct pi_addr one = from_public(a), other = from_public(b);
+    if (one.any.sa_family != AF_INET && one.any.sa_family != AF_INET6)
+        return one.any.sa_family == other.any.sa_family;
+    return pi_addr_equal(&one, &other) &&
+           (one.any.sa_family == AF_INET || one.in6.sin6_scope_id == other.in6.sin6_scope_id);
 }

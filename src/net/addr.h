@@ -43,4 +43,8 @@ bool pi_addr_equal(const struct pi_addr *a, const struct pi_addr *b);
 int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
                     int64_t deadline_ns, const char *what);
 
+/* Reads an address of the family without a port ("239.1.2.3", "ff02::1") into its struct in_addr or
+ * in6_addr; whether it is one. */
+bool pi_addr_read_ip(void *out, sa_family_t family, const char *text);
+
 #endif

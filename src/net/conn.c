@@ -260,6 +260,19 @@ static bool is_passing(int code)
     }
 }
 
+/* Whether a failure stays the connection's. A datagram that is lost says nothing about the next. */
+static bool is_sticky(const struct pier_conn *c, int code)
+{
+    return !c->transport->is_datagram && !is_passing(code);
+}
+
+/* The words of a failure, which a datagram transport may have set. */
+static int fail_unless_told(struct pier_conn *c, const char *verb, int code)
+{
+    bool is_told = c->transport->is_datagram && (code == -EMSGSIZE || code == -ECONNREFUSED);
+    return is_told ? code : pi_conn_fail(c, verb, code);
+}
+
 /* Whether an operation with that deadline did not end by it, or a scope's, but by the system's own
  * ETIMEDOUT: the peer is dead (TCP_USER_TIMEOUT, tcp(7)). That is said once; then reads see an end
  * of input that never came. */
@@ -331,9 +344,9 @@ static ssize_t read_done(struct pier_conn *c, ssize_t n)
         c->at_end = true;
     else if (n == -EAGAIN)
         return instead_of_waiting(c);
-    else if (!is_passing((int)n))
+    else if (is_sticky(c, (int)n))
         c->read_error = (int)n;
-    return n == 0 ? 0 : pi_conn_fail(c, "read", (int)n);
+    return n == 0 ? 0 : fail_unless_told(c, "read", (int)n);
 }
 
 ssize_t pi_conn_read_some(struct pier_conn *c, void *buf, size_t len, int64_t own_ns)
@@ -424,9 +437,9 @@ static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int count)
     c->bytes_written += (int64_t)done;
     if (n >= 0)
         return (ssize_t)done;
-    if (done > 0 || !is_passing((int)n) || is_dead_peer(n, deadline))
+    if (done > 0 || is_sticky(c, (int)n) || is_dead_peer(n, deadline))
         c->write_error = (int)n;
-    return pi_conn_fail(c, "write", (int)n);
+    return fail_unless_told(c, "write", (int)n);
 }
 
 static ssize_t write_done(struct pier_conn *c, ssize_t n, int64_t deadline_ns)
@@ -435,9 +448,9 @@ static ssize_t write_done(struct pier_conn *c, ssize_t n, int64_t deadline_ns)
         c->bytes_written += n;
         return n;
     }
-    if (!is_passing((int)n) || is_dead_peer(n, deadline_ns))
+    if (is_sticky(c, (int)n) || is_dead_peer(n, deadline_ns))
         c->write_error = (int)n;
-    return pi_conn_fail(c, "write", (int)n);
+    return fail_unless_told(c, "write", (int)n);
 }
 
 ssize_t pi_conn_write_some(struct pier_conn *c, const void *bytes, size_t len)
@@ -537,6 +550,6 @@ int pier_shutdown_write(struct pier_conn *c)
     if (c->writing)
         return pi_conn_fail(c, "shut down", -EBUSY);
     int rc = c->transport->shutdown_write(c);
-    c->write_ended = true;
+    c->write_ended = !c->transport->is_datagram;
     return rc < 0 ? pi_conn_fail(c, "shut down", rc) : 0;
 }

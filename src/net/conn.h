@@ -21,7 +21,9 @@ struct pi_transport {
     /* One read of 1 to len bytes; 0 at the end; a negative code. deadline_ns IO_NOW: -EAGAIN
      * instead of waiting. */
     ssize_t (*read)(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns);
-    /* One write of some of the pieces: how many bytes, at least 1, or a negative code. */
+    /* One write of some of the pieces (of datagrams: all): how many bytes, at least 1, or a
+     * negative code. Datagram transports have set the words of -EMSGSIZE and
+     * -ECONNREFUSED. */
     ssize_t (*writev)(struct pier_conn *c, struct iovec *pieces, int count, int64_t deadline_ns);
     int (*shutdown_write)(struct pier_conn *c);
     void (*close)(struct pier_conn *c);
@@ -50,6 +52,7 @@ struct pier_conn {
     } peer; /* as accepted or dialled; unix: the family alone */
     char *peer_text, *local_text;
     struct pi_child *child;        /* of pier_exec() */
+    void *own;                     /* the transport's */
     struct pier_conn *prev, *next; /* a worker's connections */
 };
 

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "net/conn.h"
+#include "net/udp.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -240,6 +241,8 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
     struct pi_url url;
     if (pi_url_parse(&url, text, true) < 0)
         return NULL;
+    if (url.scheme == PI_UDP)
+        return pi_udp_dial(&url, text, opts);
     if (url.scheme != PI_TCP && url.scheme != PI_UNIX) {
         pi_fail_text(PIER_EURL, "dial %s: this scheme is not supported yet", text);
         return NULL;

@@ -44,6 +44,22 @@ static bool is_missing_family(int code)
 }
 
 /* Accepted sockets inherit what is set here. */
+static int set_datagram_options(const struct pier_server *s, int fd, int family)
+{
+    const struct io_sockets *sockets = io_sockets();
+    const struct pier_sock_opts *o = &s->opts.sock;
+    int one = 1;
+    /* Not SO_REUSEADDR: it would let another one take the port over. */
+    int rc = family == AF_INET6 ? sockets->set(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) : 0;
+    if (o->send_buffer < 0 || o->recv_buffer < 0)
+        return -EINVAL;
+    if (rc == 0 && o->send_buffer)
+        rc = sockets->set(fd, SOL_SOCKET, SO_SNDBUF, &o->send_buffer, sizeof o->send_buffer);
+    if (rc == 0 && o->recv_buffer)
+        rc = sockets->set(fd, SOL_SOCKET, SO_RCVBUF, &o->recv_buffer, sizeof o->recv_buffer);
+    return rc;
+}
+
 static int set_options(const struct pier_server *s, int fd, int family)
 {
     const struct io_sockets *sockets = io_sockets();
@@ -88,19 +104,22 @@ static int bind_to(int fd, const struct pi_addr *addr)
 }
 
 /* A listening socket on addr: the descriptor, or a negative code. */
-static int open_socket(const struct pier_server *s, const struct pi_addr *addr)
+static int open_socket(const struct pier_server *s, const struct pi_addr *addr, bool is_datagram)
 {
     const struct io_sockets *sockets = io_sockets();
-    int fd = sockets->open(addr->any.sa_family, SOCK_STREAM);
+    int fd = sockets->open(addr->any.sa_family, is_datagram ? SOCK_DGRAM : SOCK_STREAM);
     if (fd < 0)
         return fd;
-    int rc = set_options(s, fd, addr->any.sa_family);
+    int rc = is_datagram ? set_datagram_options(s, fd, addr->any.sa_family)
+                         : set_options(s, fd, addr->any.sa_family);
     if (rc == 0)
         rc = bind_to(fd, addr);
     if (rc < 0) {
         sockets->close(fd);
         return rc;
     }
+    if (is_datagram)
+        return fd;
     rc = sockets->listen(fd, s->opts.backlog > 0 ? s->opts.backlog : BACKLOG);
     if (rc == 0)
         return fd;
@@ -124,7 +143,8 @@ static int list(struct pier_server *s, const struct pi_endpoint *e, int fd, bool
         return rc;
     bool is_unix = l->addr.any.sa_family == AF_UNIX;
     char text[PI_ADDR_TEXT_CAP];
-    snprintf(l->url, sizeof l->url, "%s://%s", is_unix ? "unix" : "tcp",
+    const char *plain = e->url.scheme == PI_UDP ? "udp" : "tcp";
+    snprintf(l->url, sizeof l->url, "%s://%s", is_unix ? "unix" : plain,
              pi_addr_format(text, sizeof text, &l->addr));
     l->unlink_path = made && has_path(&l->addr);
     s->listener_count++;
@@ -169,10 +189,11 @@ static int open_all(struct pier_server *s, const struct pi_endpoint *e, struct p
     int port = e->url.port;
     for (int i = 0; i < count; i++) {
         pi_addr_set_port(&addrs[i], port);
-        int fd = pi_inherited_take(&addrs[i]);
+        bool is_datagram = e->url.scheme == PI_UDP;
+        int fd = is_datagram ? -1 : pi_inherited_take(&addrs[i]);
         bool made = fd < 0;
         if (made)
-            fd = open_socket(s, &addrs[i]);
+            fd = open_socket(s, &addrs[i], is_datagram);
         if (fd < 0 && is_missing_family(fd) && count > 1) {
             continue;
         }

@@ -9,6 +9,7 @@
  * share and the bell that asks for a stop.
  */
 #define _GNU_SOURCE
+#include "net/datagram.h"
 #include "net/server.h"
 
 #include "base/assert.h"
@@ -49,6 +50,7 @@ static void let_go(struct pi_worker *w, const struct pi_accepted *own)
         s->listeners[i].unlink_path = false;
     }
     pi_server_close_listeners(s);
+    pi_posts_let_go(w, own->conv);
     atomic_store(&s->reachable, 0);
 }
 
@@ -64,7 +66,7 @@ static _Noreturn void serve_in_child(struct pi_worker *w, const struct pi_accept
     pier_scope_open(&child.scope, 0);
     pi_forked_begin(told_to_end, NULL);
     io_blocking_open();
-    child.conn.io.may_block = io_blocking_here();
+    child.conn.io.may_block = !a->conv && io_blocking_here();
     pi_serve_conn(&child.conn, a, w);
     pier_scope_join(&child.scope);
     pi_fork_exit(0);
@@ -118,6 +120,8 @@ static void has_ended(struct pi_forked *f)
     struct pi_worker *w = p->worker;
     log_end(p);
     unlink_process(p);
+    if (p->accepted.conv)
+        pi_conv_process_ended(p->accepted.conv);
     pi_free(w->server->ended);
     w->server->ended = p;
     pi_worker_leave(w);
@@ -138,7 +142,8 @@ int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a)
         pi_free(p);
         return pid;
     }
-    close(a->fd);
+    if (!a->conv) /* its post keeps both ends */
+        close(a->fd);
     atomic_fetch_add(&w->load, 1);
     link_process(p);
     return 0;

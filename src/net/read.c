@@ -8,7 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "base/assert.h"
-#include "net/conn.h"
+#include "net/udp.h"
 
 #include <pier/text.h>
 
@@ -77,7 +77,7 @@ static ssize_t lost_bytes(struct pier_conn *c)
 static ssize_t fill(struct pier_conn *c, size_t most)
 {
     size_t cap = c->ahead_len + 1 <= AHEAD_FIRST ? AHEAD_FIRST : 2 * c->ahead_len;
-    if (cap > most)
+    if (cap > most || c->transport->is_datagram) /* of which nothing may be cut off */
         cap = most;
     PIER_ASSERT(cap > c->ahead_len);
     if (pi_conn_reserve(c, cap) < 0)
@@ -89,6 +89,16 @@ static ssize_t fill(struct pier_conn *c, size_t most)
     if (n > 0)
         c->ahead_len += (size_t)n;
     return n;
+}
+
+/* One datagram into the look-ahead, which is empty, unless there is some of it left: 1; 0 at the
+ * end of input; a negative code. */
+static ssize_t need_datagram(struct pier_conn *c)
+{
+    if (c->ahead_len > 0)
+        return 1;
+    ssize_t n = fill(c, PI_DATAGRAM_MAX);
+    return n > 0 ? 1 : n;
 }
 
 /* ---- the forms ---- */
@@ -180,11 +190,22 @@ ssize_t pier_read_text(struct pier_conn *c, char *buf, size_t cap)
     return n;
 }
 
+static ssize_t read_exact_datagram(struct pier_conn *c, void *buf, size_t len)
+{
+    ssize_t n = len > 0 ? need_datagram(c) : 0;
+    if (n <= 0)
+        return n;
+    return c->ahead_len < len ? pi_conn_fail(c, "read", -EPIPE)
+                              : (ssize_t)pi_conn_take(c, buf, len);
+}
+
 ssize_t pier_read_exact(struct pier_conn *c, void *buf, size_t len)
 {
     int rc = refuse(c);
     if (rc < 0)
         return rc;
+    if (c->transport->is_datagram)
+        return read_exact_datagram(c, buf, len);
     c->held_until_ns = 0;
     size_t got = pi_conn_take(c, buf, len);
     ssize_t n = 1;
@@ -214,12 +235,19 @@ static ssize_t find(const struct pier_conn *c, size_t from, const void *delim, s
     return at ? at - begin : -1;
 }
 
-/* Fills until delim is in the look-ahead: its offset. 0 bytes more at the end of input: -ENODATA;
- * most bytes without it: -EMSGSIZE. */
+/* Fills until delim is in the look-ahead: its offset. 0 bytes more at the end of input, or of a
+ * datagram: -ENODATA; most bytes without it: -EMSGSIZE. */
 static ssize_t await_delim(struct pier_conn *c, size_t most, const void *delim, size_t len)
 {
     size_t from = 0;
     c->held_until_ns = 0;
+    if (c->transport->is_datagram) {
+        ssize_t n = need_datagram(c);
+        if (n < 0)
+            return n;
+        ssize_t at = n > 0 ? find(c, 0, delim, len) : -1;
+        return at < 0 ? -ENODATA : at;
+    }
     for (;;) {
         ssize_t at = find(c, from, delim, len);
         if (at >= 0)

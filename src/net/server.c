@@ -72,7 +72,7 @@ int pier_server_add(struct pier_server *s, const char *text, pier_handler handle
     if (s->is_listening)
         return remember(s, pi_fail(-EISCONN, "listen %s", text));
     int rc = pi_url_parse(&url, text, false);
-    if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX)
+    if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX && url.scheme != PI_UDP)
         rc = pi_fail_text(PIER_EURL, "listen %s: this scheme is not supported yet", text);
     if (rc == 0)
         rc = pi_server_add_endpoint(s, text, &url, handler, arg, -1);
@@ -149,6 +149,13 @@ const char *pier_server_url(const struct pier_server *s, int index)
 int pier_server_conns(const struct pier_server *s)
 {
     return s ? pi_conns(s) : 0;
+}
+
+int64_t pier_server_dropped(const struct pier_server *s)
+{
+    if (!s)
+        return 0;
+    return s->shared ? atomic_load(&s->shared->dropped) : atomic_load(&s->dropped);
 }
 
 /* ---- stopping ---- */

@@ -36,6 +36,7 @@ struct pi_listener {
 struct pi_accepted {
     int fd; /* -1: none */
     const struct pi_listener *listener;
+    struct pi_conv *conv; /* of a udp:// endpoint: fd is everybody's; NULL: a stream */
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -53,6 +54,7 @@ struct pi_acceptor {
     struct pi_accepted pending; /* accepted, but there was no room, no memory or no thread for it */
     struct pi_timer retry;
     bool armed, paused;
+    bool is_post; /* of a udp:// endpoint: datagram.c's */
     bool hurries; /* the others have left something in the backlog */
     bool yields;  /* out of the loop: it is the turn of other processes */
     bool is_left; /* pending is the worker's own task to start */
@@ -77,10 +79,11 @@ struct pi_slot {
 
 /* In memory that the processes of a server share. */
 struct pi_shared {
-    _Atomic bool stop;      /* asked for by one of them */
-    _Atomic bool abandoned; /* no grace, or no more of it */
-    _Atomic bool drained;   /* a worker has emptied the backlog */
-    _Atomic bool starved;   /* somebody waits for room */
+    _Atomic bool stop;       /* asked for by one of them */
+    _Atomic bool abandoned;  /* no grace, or no more of it */
+    _Atomic bool drained;    /* a worker has emptied the backlog */
+    _Atomic bool starved;    /* somebody waits for room */
+    _Atomic int64_t dropped; /* datagrams */
     _Atomic int64_t said_ns;
     int boss_fd; /* the bell of the process that runs the server */
     int slot_count;
@@ -93,6 +96,7 @@ struct pi_worker {
     struct pi_task *root;               /* parked while it serves */
     _Atomic(struct pi_thread *) thread; /* NULL: messages cannot reach it */
     struct pi_acceptor *acceptors;
+    struct pi_post *posts; /* the udp:// sockets that it owns */
     struct pier_conn *conns;
     _Atomic int load; /* connections of this worker */
     _Atomic bool nudged;
@@ -138,8 +142,9 @@ struct pier_server {
     bool is_listening, is_running, has_run;
     struct pi_worker *workers;
     int worker_count;
-    _Atomic int conns;  /* being served, all workers */
-    _Atomic int paused; /* acceptors that wait for room */
+    _Atomic int conns;       /* being served, all workers */
+    _Atomic int64_t dropped; /* datagrams */
+    _Atomic int paused;      /* acceptors that wait for room */
     _Atomic bool draining;
     _Atomic bool stop_requested;
     _Atomic bool abandoned;   /* cancelled: no grace */
@@ -179,6 +184,9 @@ int pi_worker_run(struct pi_worker *w);
 void pi_server_nudge(struct pier_server *s);
 void pi_worker_nudge(struct pi_worker *w);
 
+/* Counts a connection in and starts it: 0; -EBUSY: no room; or another code, and it is the caller's
+ * again. */
+int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a);
 /* One of its connections has ended, however that was. */
 void pi_worker_leave(struct pi_worker *w);
 /* When the grace that begins now ends; 0: never. */

@@ -76,7 +76,7 @@ static void *thread_main(void *arg)
     self->born_ns = pi_clock_ns();
     pi_watch_thread(self->thread, true);
     pi_serve_init(&c, &t->accepted, t->worker->server);
-    c.io.may_block = io_blocking_here();
+    c.io.may_block = !t->accepted.conv && io_blocking_here();
     pier_scope_open(&t->scope, 0);
     t->thread = self->thread;
     set_conn(t, &c);

@@ -7,6 +7,7 @@
  * connections then wait in the backlog. It goes on when a connection has ended, or after a moment.
  */
 #define _GNU_SOURCE
+#include "net/datagram.h"
 #include "net/server.h"
 
 #include "base/assert.h"
@@ -31,6 +32,10 @@ enum {
 
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
 {
+    if (a->conv) {
+        pi_conv_attach(c, a, s);
+        return;
+    }
     pi_conn_init(c, a->fd, pi_transport_of(a->listener->addr.any.sa_family), &a->peer.any);
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->is_owned = true;
@@ -44,7 +49,8 @@ static void linger(struct pier_conn *c)
 {
     char waste[4096];
     size_t dropped = 0;
-    if (c->io.fd < 0 || c->at_end || c->read_error || c->write_error || c->bytes_written == 0)
+    if (c->io.fd < 0 || c->at_end || c->read_error || c->write_error || c->bytes_written == 0 ||
+        c->transport->is_datagram)
         return;
     ssize_t n = c->ahead_len > 0 ? 1 : c->transport->read(c, waste, sizeof waste, IO_NOW);
     if (n <= 0 || c->transport->shutdown_write(c) < 0)
@@ -218,7 +224,7 @@ static void pause_accept(struct pi_acceptor *ac, bool for_a_while)
 
 static int start_on_some_loop(struct pi_worker *w, const struct pi_accepted *a)
 {
-    struct pi_worker *to = w->stopping ? w : least_loaded(w);
+    struct pi_worker *to = w->stopping || a->conv ? w : least_loaded(w);
     if (to != w && hand_over(to, a) == 0)
         return 0;
     atomic_fetch_add(&w->load, 1);
@@ -228,9 +234,7 @@ static int start_on_some_loop(struct pi_worker *w, const struct pi_accepted *a)
     return rc;
 }
 
-/* Counts it in and starts it: 0; -EBUSY: no room; or another code. It is the caller's again then.
- */
-static int start_conn(struct pi_worker *w, const struct pi_accepted *a)
+int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a)
 {
     int rc = pi_place_take(w);
     if (rc < 0)
@@ -278,7 +282,7 @@ static bool settle_pending(struct pi_acceptor *ac)
         return true;
     if (leave_to_root(ac))
         return false;
-    int rc = start_conn(ac->worker, a);
+    int rc = pi_serve_start(ac->worker, a);
     if (rc == 0) {
         a->fd = -1;
         return true;
@@ -546,12 +550,12 @@ static bool accept_one(struct pi_acceptor *ac, bool *lacks)
 static int empty_backlog(struct pi_acceptor *ac, int64_t until_ns)
 {
     struct pi_worker *w = ac->worker;
-    bool more = true;
+    bool more = !ac->is_post;
     while (more || ac->pending.fd >= 0) {
         bool lacks = false;
         if (ac->pending.fd < 0)
             more = accept_one(ac, &lacks);
-        if (ac->pending.fd >= 0 && start_conn(w, &ac->pending) == 0)
+        if (ac->pending.fd >= 0 && pi_serve_start(w, &ac->pending) == 0)
             ac->pending.fd = -1;
         else
             lacks |= ac->pending.fd >= 0;
@@ -605,6 +609,8 @@ static int stop_accepting(struct pi_worker *w, int64_t until_ns)
         close_acceptor(&w->acceptors[i]);
     for (int i = 0; i < s->listener_count && rc == 0; i++)
         rc = empty_backlog(&w->acceptors[i], until_ns);
+    if (rc == 0)
+        rc = pi_posts_drain(w, until_ns);
     for (int i = 0; i < s->listener_count; i++)
         leave_loop(&w->acceptors[i]);
     say_drained(w, rc);
@@ -711,6 +717,7 @@ static int open_acceptors(struct pi_worker *w)
         struct pi_acceptor *ac = &w->acceptors[i];
         ac->worker = w;
         ac->listener = &s->listeners[i];
+        ac->is_post = ac->listener->endpoint->url.scheme == PI_UDP;
         ac->pending = (struct pi_accepted){ .fd = -1, .listener = ac->listener };
         ac->retry.fire = retry;
         io_fd_init(&ac->io, ac->listener->fd);
@@ -722,13 +729,34 @@ static int open_acceptors(struct pi_worker *w)
     return rc < 0 ? pi_fail(rc, "accept") : 0;
 }
 
+/* Where workers are processes one that dies is followed by another with its slot, and its sockets.
+ */
+static bool owns_post(const struct pi_worker *w, int index)
+{
+    const struct pier_server *s = w->server;
+    if (w->slot && s->opts.model == PIER_PREFORK)
+        return w->slot == &s->shared->slots[index % s->shared->slot_count];
+    return w == &s->workers[index % s->worker_count];
+}
+
+/* A stream listener is every worker's; the peers of a datagram socket are one's. */
+static int begin(struct pi_acceptor *ac, int index)
+{
+    struct pi_worker *w = ac->worker;
+    if (!ac->is_post)
+        arm(ac);
+    else if (owns_post(w, index))
+        return pi_post_open(w, ac->listener);
+    return 0;
+}
+
 /* Serves until the server stops: 0, or the code that cancelled it. */
 static int serve(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     int rc = 0;
-    for (int i = 0; i < s->listener_count; i++)
-        arm(&w->acceptors[i]);
+    for (int i = 0; i < s->listener_count && rc == 0; i++)
+        rc = begin(&w->acceptors[i], i);
     if (w->slot) {
         atomic_store(&w->slot->accepts, true);
         pi_bell_ring(s->shared->boss_fd);
@@ -736,6 +764,7 @@ static int serve(struct pi_worker *w)
     while (rc == 0 && !atomic_load(&s->stop_requested)) {
         rc = await_nudge(w, 0, "connections");
         settle_left(w);
+        pi_posts_start(w);
     }
     if (rc < 0)
         abandon(s);
@@ -756,11 +785,13 @@ int pi_worker_run(struct pi_worker *w)
         w->stopping = true;
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
+        pi_posts_close(w);
     } else if (atomic_fetch_sub(&s->open_workers, 1) == 1) {
         pi_server_close_listeners(s);
     }
     pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
+    pi_posts_free(w);
     pi_free(w->acceptors);
     w->acceptors = NULL;
     return rc < 0 ? rc : joined;

@@ -175,11 +175,12 @@ static ssize_t call_once(struct io_op *op)
 }
 
 /* After a read, is another one likely to find something? A full buffer says yes; a short one, on
- * TCP, no: what comes later is a new edge. The end and errors stay in the queue without one. */
+ * TCP, and a batch of datagrams that was not filled, no: what comes later is a new edge. The end
+ * and errors stay in the queue without one. */
 void io_keep_hint(const struct io_op *op, ssize_t n)
 {
     struct io_fd *f = op->fd;
-    if (op->code == IO_RECV && f->greedy && !f->hung_up)
+    if ((op->code == IO_RECV || op->code == IO_RECVMMSG) && f->greedy && !f->hung_up)
         f->may_read = n > 0 && (size_t)n == op->len;
 }
 

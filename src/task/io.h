@@ -52,7 +52,7 @@ enum io_code {
 struct io_fd {
     int fd;
     bool may_read, may_write; /* a call is likely not to block */
-    bool greedy;              /* a short read means that nothing is left: TCP */
+    bool greedy;              /* a short read leaves nothing: TCP, batches of datagrams */
     bool hung_up;             /* the end or an error is in the queue: stay readable */
     bool watches_write;       /* epoll: EPOLLOUT is registered */
     bool exclusive;           /* several loops wait for it: wake one of them */

@@ -54,6 +54,15 @@ static int sys_get(int fd, int level, int option, void *value, socklen_t *len)
     return result(getsockopt(fd, level, option, value, len));
 }
 
+static ssize_t sys_take_error(int fd, struct msghdr *msg)
+{
+    ssize_t n;
+    do
+        n = recvmsg(fd, msg, MSG_ERRQUEUE | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? -errno : n;
+}
+
 static int sys_shutdown(int fd, int how)
 {
     return result(shutdown(fd, how));
@@ -95,6 +104,7 @@ const struct io_sockets io_system = {
     .peer = sys_peer,
     .set = sys_set,
     .get = sys_get,
+    .take_error = sys_take_error,
     .shutdown = sys_shutdown,
     .close = sys_close,
     .unlink = sys_unlink,

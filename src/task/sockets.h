@@ -21,6 +21,8 @@ struct io_sockets {
     int (*peer)(int fd, struct sockaddr *addr, socklen_t *len);
     int (*set)(int fd, int level, int option, const void *value, socklen_t len);
     int (*get)(int fd, int level, int option, void *value, socklen_t *len);
+    /* Takes one message of the error queue (MSG_ERRQUEUE, ip(7)); NULL where there is none. */
+    ssize_t (*take_error)(int fd, struct msghdr *msg);
     int (*shutdown)(int fd, int how);
     int (*close)(int fd);
     int (*unlink)(const char *path);
