@@ -1487,11 +1487,7 @@ TEST_WITHIN(60, datagrams_served_by_threads_survive_or_say_what_failed)
 /* Runs with all others, whose processes share the record. */
 TEST(every_call_has_failed)
 {
-<<<<<<< HEAD
     enum { PATHS = 35 }; /* that fail_everywhere() was given */
-=======
-    enum { PATHS = 32 }; /* that fail_everywhere() was given */
->>>>>>> 3309d29cabb8959daf2097f0411dd55f1cc6d9f8
     if (faults.record->tests < PATHS)
         test_skip("not all tests have run before it");
     /* The first three are work_faults.c's, the next two task_faults.c's; the next come when threads
