@@ -201,6 +201,25 @@ BOTH(segments_of_one_message_are_datagrams_to_their_receiver)
     close_two(&t);
 }
 
+BOTH(a_shorter_one_ends_a_message_and_none_is_merged)
+{
+    static const char *const texts[] = { "first", "again", "no", "third", "forth", "longer one" };
+    enum { COUNT = sizeof texts / sizeof texts[0] };
+    struct two t;
+    open_two(&t, NULL);
+    struct pier_udp *cutter = open_at(NULL, &(struct pier_udp_opts){ .segmentation = true });
+    struct pier_datagram batch[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        batch[i] = (struct pier_datagram){ .bytes = (void *)texts[i],
+                                           .len = strlen(texts[i]),
+                                           .peer = t.to_b };
+    ck_assert_int_eq(pier_udp_send(cutter, batch, COUNT), COUNT);
+    for (int i = 0; i < COUNT; i++)
+        expect(t.b, texts[i], NULL);
+    pier_udp_close(cutter);
+    close_two(&t);
+}
+
 /* Sends "aaaa" "bbbb" "cc" as one struct, with or without a kernel that cuts. */
 static void send_cut(bool segmentation)
 {
