@@ -56,7 +56,8 @@ PASSES = [
 ]
 MORE_PASSES = [
     Pass("clang", "clang", pytest=(), sim_seconds=5),
-    Pass("tsan", "tsan", SANITIZER_ENV, sanitized=True),
+    # A forked child may start threads: whoever forks has no other thread than the sanitizer's.
+    Pass("tsan", "tsan", {**SANITIZER_ENV, "TSAN_OPTIONS": "die_after_fork=0"}, sanitized=True),
     Pass("valgrind", "release", {"PIER_TEST_SLOW": "1", "PIER_TEST_TOOL": "valgrind"},
          VALGRIND),
     Pass("mprotect", "release", {"PIER_STACK_GUARD": "mprotect"}),
