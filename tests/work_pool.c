@@ -217,29 +217,29 @@ TEST(each_process_works_and_is_not_this_one)
     pier_pool_close(pool);
 }
 
-/* A row of short ones, then long ones: those that a worker has in its row go to the idle ones. */
-enum { LATE = 60 };
+/* Long ones in the middle of a row of short ones: a worker gives them to those that are idle. */
+enum { LONG_ONES = 60 };
 static pid_t *nappers;
 
-static int nap_if_late(const void *input, void *output)
+static int nap_in_the_middle(const void *input, void *output)
 {
     int i = *(const int *)input;
-    if (i >= MANY - LATE) {
-        nappers[i - (MANY - LATE)] = getpid();
+    if (i >= MANY / 2 && i < MANY / 2 + LONG_ONES) {
+        nappers[i - MANY / 2] = getpid();
         usleep(10000);
     }
     *(int64_t *)output = (int64_t)i * i;
     return 0;
 }
 
-TEST(long_inputs_behind_short_ones_are_shared)
+TEST(long_inputs_among_short_ones_are_shared)
 {
     nappers = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     struct pier_pool *pool = open_with(4, false);
     number_inputs();
-    ck_assert_int_eq(pier_pool_map(pool, nap_if_late, inputs, outputs, MANY), 0);
+    ck_assert_int_eq(pier_pool_map(pool, nap_in_the_middle, inputs, outputs, MANY), 0);
     all_squares(MANY);
-    ck_assert_int_ge(count_different(nappers, LATE), 3);
+    ck_assert_int_ge(count_different(nappers, LONG_ONES), 3);
     pier_pool_close(pool);
 }
 
