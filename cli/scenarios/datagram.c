@@ -489,7 +489,9 @@ static int run(void *arg)
     pier_scope_open(&scope, 0);
     if (world.restarts)
         pier_spawn(&scope, stop_now_and_then, NULL);
-    int count = (int)pier_sim_amount(1, CLIENTS);
+    /* No memory for that: the scope is cancelled, and nobody begins. */
+    bool begins = pier_cancelled() == 0;
+    int count = begins ? (int)pier_sim_amount(1, CLIENTS) : 0;
     for (int i = 0; i < count; i++) {
         char name[32], addresses[64];
         snprintf(name, sizeof name, "client%d", i);

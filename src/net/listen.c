@@ -43,14 +43,13 @@ static bool is_missing_family(int code)
     return code == -EAFNOSUPPORT || code == -EADDRNOTAVAIL || code == -EPROTONOSUPPORT;
 }
 
-/* Accepted sockets inherit what is set here. */
 /* What comes in must say where it was sent to, from the first datagram on: see datagram.c. */
 static int set_packet_info(int fd, const struct pi_addr *addr)
 {
     bool is_in6 = addr->any.sa_family == AF_INET6;
     int one = 1;
-    if (!pi_addr_is_any(addr) || io_is_simulated())
-        return 0; /* what it says is of the real network */
+    if (!pi_addr_is_any(addr))
+        return 0;
     return io_sockets()->set(fd, is_in6 ? IPPROTO_IPV6 : IPPROTO_IP,
                              is_in6 ? IPV6_RECVPKTINFO : IP_PKTINFO, &one, sizeof one);
 }
