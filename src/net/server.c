@@ -148,7 +148,10 @@ const char *pier_server_url(const struct pier_server *s, int index)
 
 int pier_server_conns(const struct pier_server *s)
 {
-    return s ? pi_conns(s) : 0;
+    if (!s)
+        return 0;
+    int count = pi_conns(s), most = pi_max_conns(s);
+    return count < most ? count : most; /* a worker that looks for a place counts itself first */
 }
 
 int64_t pier_server_dropped(const struct pier_server *s)
