@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+static int error; /* errno of the first write that failed: later calls change errno */
+
 void output_guard_descriptors(void)
 {
     /* Otherwise the first sockets would become standard output, and messages would go to a peer.
@@ -22,13 +24,26 @@ void output_guard_descriptors(void)
 
 int output_json(void *ctx, const void *bytes, size_t len)
 {
-    return fwrite(bytes, 1, len, stdout) == len ? 0 : -errno;
+    if (fwrite(bytes, 1, len, stdout) == len)
+        return 0;
+    if (error == 0)
+        error = errno;
+    return -error;
+}
+
+void output_flush(void)
+{
+    if (fflush(stdout) != 0 && error == 0)
+        error = errno;
 }
 
 int output_finish(void)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    output_flush();
+    if (error == 0 && ferror(stdout))
+        error = errno;
+    if (error == 0)
         return EXIT_OK;
-    fprintf(stderr, "pier: write standard output: %s\n", pier_strerror(-errno));
+    fprintf(stderr, "pier: write standard output: %s\n", pier_strerror(-error));
     return EXIT_FAILED;
 }

@@ -94,7 +94,7 @@ static void print_answer(const struct answer *a)
         print_line(a, a->text);
     for (int i = 0; !given.json && i < a->rc; i++)
         print_line(a, a->ips[i].text);
-    fflush(stdout);
+    output_flush();
 }
 
 /* ---- asking ---- */

@@ -113,6 +113,9 @@ void output_guard_descriptors(void);
 /* A sink of pier_json for standard output. */
 int output_json(void *ctx, const void *bytes, size_t len);
 
+/* Writes out what standard output holds; the first failure is kept for output_finish(). */
+void output_flush(void);
+
 /* Hands over what was printed. Returns EXIT_OK, or prints why it cannot be written: EXIT_FAILED. */
 int output_finish(void);
 
