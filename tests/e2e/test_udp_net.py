@@ -144,8 +144,10 @@ int main(int argc, char **argv)
                d.ttl);
         fflush(stdout);
         if (d.len == 3 && memcmp(buf, "end", 3) == 0)
-            return 0;
+            break;
     }
+    pier_udp_close(u);
+    return 0;
 }
 """
 
@@ -166,7 +168,9 @@ int main(int argc, char **argv)
         struct pier_datagram d = { .bytes = argv[i], .len = strlen(argv[i]), .peer = to };
         rc = pier_udp_send(u, &d, 1);
     }
-    return rc < 0 ? pier_fail("sender") : 0;
+    rc = rc < 0 ? pier_fail("sender") : 0;
+    pier_udp_close(u);
+    return rc;
 }
 """
 
@@ -184,7 +188,7 @@ def programs(tmp_path_factory, pier_bin):
         sanitize = "-fsanitize=address,undefined" if "asan" in build else "-O1"
         done = subprocess.run(
             ["gcc", "-std=gnu11", sanitize, f"-I{root}/include", source, "-o", folder / name,
-             f"{build}/libpier_internal.a", "-pthread", "-luring"],
+             f"-L{build}", "-lpier", f"-Wl,-rpath,{build}"],
             capture_output=True, text=True, check=False,
         )
         if done.returncode:
