@@ -94,19 +94,23 @@ static void go_on(struct pi_loop *loop, struct pi_task *self)
         arm_step_timer(loop); /* on the way back to the foreign loop */
 }
 
+void pi_task_start(struct pi_loop *loop, struct pi_task *t)
+{
+    push_ready(loop, t);
+    if (__builtin_expect(loop->step_timer_fd >= 0, 0) && pi_task_self() == &loop->thread->root)
+        arm_step_timer(loop); /* between two steps: the foreign loop must be told */
+}
+
 void pi_ready(struct pi_task *t, int wake)
 {
     if (t->state != PI_PARKED)
         return;
     t->wake = wake;
     struct pi_loop *loop = t->thread->loop;
-    if (!loop) {
+    if (loop)
+        pi_task_start(loop, t);
+    else
         t->state = PI_READY;
-        return;
-    }
-    push_ready(loop, t);
-    if (__builtin_expect(loop->step_timer_fd >= 0, 0) && pi_task_self() == &loop->thread->root)
-        arm_step_timer(loop); /* between two steps: the foreign loop must be told */
 }
 
 void pi_pass(struct pi_task *self)

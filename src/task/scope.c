@@ -256,8 +256,7 @@ static int spawn(struct pier_scope *scope, const char *name, pier_task_fn fn, vo
         t->next->prev = t;
     scope->first_child = t;
     loop->tasks++;
-    t->state = PI_PARKED;
-    pi_ready(t, 0);
+    pi_task_start(loop, t);
     return 0;
 }
 

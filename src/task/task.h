@@ -139,6 +139,8 @@ int pi_thread_start(pthread_t *id, void *(*fn)(void *), void *arg, size_t stack)
  * returns the reason: 0, -ETIMEDOUT, -ECANCELED, or what pi_ready() was given. On a thread without
  * a loop it blocks. */
 int pi_park(struct pi_task *self, int64_t deadline_ns, bool cancellable);
+/* Makes a new task of loop ready for the first time. */
+void pi_task_start(struct pi_loop *loop, struct pi_task *t);
 /* Makes a parked task of this thread ready; does nothing to one that is not parked. */
 void pi_ready(struct pi_task *t, int wake);
 /* Gives others a turn, whatever the scope says. */
