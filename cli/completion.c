@@ -7,11 +7,22 @@
 #include <stdio.h>
 #include <string.h>
 
+static void print_verbs(void)
+{
+    for (const struct verb *const *verb = verbs; *verb != NULL; verb++)
+        printf(" %s", (*verb)->name);
+}
+
+/* The options of a verb, and its operands where they are words of ours. */
 static void print_options(const struct verb *verb)
 {
     printf("    %s) words='--help", verb->name);
     for (const struct verb_option *option = verb->options; option->name != NULL; option++)
         printf(" --%s", option->name);
+    if (verb == &verb_help)
+        print_verbs();
+    else if (verb == &verb_completion)
+        printf(" bash");
     printf("' ;;\n");
 }
 
@@ -36,8 +47,7 @@ static void print_bash(void)
            "    if [ \"$COMP_CWORD\" = 1 ]; then verb=; fi\n"
            "    case $verb in\n"
            "    '') words='--help --version");
-    for (const struct verb *const *verb = verbs; *verb != NULL; verb++)
-        printf(" %s", (*verb)->name);
+    print_verbs();
     printf("' ;;\n");
     for (const struct verb *const *verb = verbs; *verb != NULL; verb++)
         print_options(*verb);

@@ -15,7 +15,8 @@ static struct pier_json json;
 
 /* What this command can do, beside what the other lines say. */
 static const char *const features[] = {
-    "tcp", "unix", "exec", "socket activation", "tasks", "threads", "simulation", NULL,
+    "tcp",       "udp",     "unix",     "exec",   "socket activation", "tasks", "threads",
+    "processes", "prefork", "charsets", "sha256", "simulation",        NULL,
 };
 
 /* ---- one fact: a line, or a member of the object ---- */

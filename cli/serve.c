@@ -100,7 +100,7 @@ static const struct verb_option options[] = {
 };
 
 static const struct verb_example examples[] = {
-    { "pier serve", "answer on tcp://127.0.0.1:8888; try it with: pier connect tcp://:8888" },
+    { "pier serve", "answer on TCP port 8888 and UDP port 9999; try: pier connect tcp://:8888" },
     { "pier serve udp://:9999 --handler receiver", "print what is sent or broadcast to this host" },
     { "pier serve tcp://:7000 unix:///run/echo.sock --handler echo -v",
       "echo on every address and on a Unix socket, and log who says what" },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pier/net.h - connections and servers over endpoint URLs.
+ * pier/net.h - connections, datagrams and servers over endpoint URLs; names and ports.
  *
  * Endpoints: "tcp://host:port" (IPv4, name, "[IPv6]"; port 0 when listening means any free one; an
  * empty host is every address when listening and localhost when dialling), "unix:///path",
@@ -135,8 +135,8 @@ PIER_API int pier_shutdown_write(struct pier_conn *c);
 
 /* Relays both ways until both have ended (the end of one is passed on as a half-close) or one
  * fails, by its time-outs too (a read that waits counts as idle only while the other way does not
- * move either); splices in the kernel where it helps. Both stay the caller's, and
- * open. Each way's bytes, if asked (counts NULL or two: a to b, b to a). 0 or a negative code. */
+ * move either); splices in the kernel where it helps. Both stay the caller's, and open. Each way's
+ * bytes, if asked (counts NULL or two: a to b, b to a). 0 or a negative code. */
 PIER_API int pier_copy(struct pier_conn *a, struct pier_conn *b, int64_t counts[2]);
 
 /* The addresses: "127.0.0.1:5555", "[::1]:5555", a path, "@name", "unix" where a Unix socket (or a

@@ -12,8 +12,9 @@
  *
  * Each host has files of its own, none at first; folders need not be made, and there are no links.
  *
- * Servers run on one loop, PIER_THREADS too. Out of scope: threads of the program's own,
- * pier_exec(), pier_conn_adopt(), passing descriptors, and whatever does not wait through Pier.
+ * Servers of every model run on one loop. Out of scope: threads and processes of the program's own,
+ * pier_exec(), pier_conn_adopt(), passing descriptors, signals, and whatever does not wait through
+ * Pier.
  *
  * All calls but pier_sim_run(), pier_sim_sweep() and pier_sim_explore() are for scenarios, that is
  * inside a simulation; elsewhere they fail with -EINVAL (NULL, 0, false).

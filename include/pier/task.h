@@ -258,8 +258,7 @@ PIER_API int pier_wait_fd(int fd, int events, int64_t deadline_ns);
 PIER_API int pier_signal_wait(const int *signals, int64_t deadline_ns);
 
 /* The name of the backend that new loops use, "epoll" or "io_uring", and, if asked, a sentence that
- * says why.
- * Static texts. */
+ * says why. Static texts. */
 PIER_API const char *pier_backend(const char **why);
 
 /* ---- synchronisation ---- */

@@ -3,9 +3,9 @@
  * net/datagram.h - a server's udp:// sockets: a post owns one and sorts what comes by peer into
  * conversations, each of which its handler sees as a connection.
  *
- * A post lives on one worker's loop. All of its conversations run there, or on threads of their
- * own; so a peer's datagrams stay in order and nothing is shared but the queues, and those only
- * with threads.
+ * A post lives on one worker's loop. All of its conversations run there, or on threads or in
+ * processes of their own; so a peer's datagrams stay in order and nothing is shared but the queues,
+ * and those only with threads.
  */
 #ifndef PI_NET_DATAGRAM_H
 #define PI_NET_DATAGRAM_H

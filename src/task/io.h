@@ -5,18 +5,18 @@
  *
  *   io_run(op)   parks the caller until op has its result; op lives on the caller's stack.
  *   io_arm(op)   parks nobody; op lives in an object, and op->done(op) is called on the loop when
- * it has its result.
+ *                it has its result.
  *
  * What a backend must do is struct io_backend below; each is one file of the same few functions:
  * io_direct.c (no loop on this thread: system calls, and poll(2) when they would block),
- * io_epoll.c. Rules for all of them:
+ * io_epoll.c, io_uring.c, and the simulator's io_sim.c. Rules for all of them:
  *   - results are system-call results, or negative codes; interrupted calls are repeated, never
- * reported;
+ *     reported;
  *   - a completed operation returns its result even if it was cancelled meanwhile;
  *   - a buffer belongs to the operation until it returns (until done() is called);
  *   - one operation per descriptor and direction, a second one is -EBUSY;
  *   - io_interrupt_read() ends a waiting read with -EINTR, the one way to see that code: a server's
- * stop does it.
+ *     stop does it.
  */
 #ifndef PI_TASK_IO_H
 #define PI_TASK_IO_H

@@ -2,12 +2,20 @@
 """The command line itself: help, usage errors, options anywhere, durations, `pier info`."""
 
 import json
+import pathlib
 import platform
 import re
+import shlex
+import subprocess
 
 import pytest
 
-VERBS = ["serve", "connect", "send", "resolve", "ports", "hash", "sim", "info"]
+PAGES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "man"
+
+VERBS = [
+    "serve", "connect", "send", "broadcast", "resolve", "ports", "encode", "decode", "hash", "sim",
+    "info",
+]
 SERVE_OPTIONS = (
     "--handler --reply --once --exec --lines --max-line --model --workers --max-conns "
     "--idle-timeout --json -v"
@@ -63,6 +71,46 @@ def test_help_names_every_option(pier, verb, options):
     text = pier(verb, "--help").out.decode()
     for option in options:
         assert re.search(rf"(?<![\w-]){option}\b", text), option
+
+
+def entries(mdoc):
+    """The options and the examples that a page lists, in order, without what is only markup."""
+    sections = re.findall(r"^\.Sh (?:OPTIONS|EXAMPLES)\n(.*?)(?=^\.Sh |\Z)", mdoc, re.M | re.S)
+    return re.findall(r"^\.It (.*)$", "".join(sections).replace("\\-", "-"), re.M)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_page_has_the_options_and_examples_of_the_help(pier, verb):
+    shown = entries(pier("help", "--mdoc", verb).out.decode())
+    assert shown and shown == entries((PAGES / f"pier-{verb}.1").read_text())
+
+
+def test_the_page_of_the_command_has_the_verbs_in_the_order_of_the_help(pier):
+    helped = re.findall(r"^  ([a-z]+) ", pier("help").out.decode(), re.M)
+    page = re.findall(r"^\.It Cm (\w+)", (PAGES / "pier.1").read_text(), re.M)
+    assert helped == page and set(VERBS) < set(helped)
+
+
+def complete(pier, *words):
+    script = pier("completion", "bash").out.decode()
+    line = (f"COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; _pier; "
+            'echo "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", f"{script}\n{line}"], capture_output=True, text=True,
+                          check=True)
+    return done.stdout.split()
+
+
+def test_completion_offers_verbs_options_and_values(pier):
+    assert set(VERBS) < set(complete(pier, "pier", ""))
+    assert complete(pier, "pier", "help", "se") == ["serve", "send"]
+    assert complete(pier, "pier", "completion", "b") == ["bash"]
+    assert complete(pier, "pier", "serve", "--model", "p") == ["processes", "prefork"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_completion_offers_every_option_of_a_verb(pier, verb):
+    helped = re.findall(r"^ .{5}(--[a-z0-9-]+)", pier(verb, "--help").out.decode(), re.M)
+    assert sorted(complete(pier, "pier", verb, "--")) == sorted(helped)
 
 
 def test_help_wins_over_the_rest_of_the_line(pier):
