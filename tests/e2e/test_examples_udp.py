@@ -106,9 +106,9 @@ def test_every_host_receives_a_broadcast(net, program, base_env, ours, theirs):
         sender.proc.stdin.close()
         assert (sender.wait(), sender.stderr()) == (0, "> > ")
         for receiver in receivers:
-            receiver.out.wait_for(
-                lambda data: re.fullmatch(r"收到来自 10\.77\.0\.1:\d+ 的消息: 大家好\n", data.decode()),
-                "what was broadcast")
+            receiver.out.wait_for(lambda data: data.endswith("大家好\n".encode()), "大家好")
+            assert re.fullmatch(r"收到来自 10\.77\.0\.1:\d+ 的消息: 大家好\n",
+                                receiver.out.data.decode())
     finally:
         for receiver in receivers:
             receiver.kill()
@@ -148,6 +148,11 @@ def test_a_receiver_answers_hello_alone(listen, language, name):
         server.out.wait_for(lambda data: data.count(b"\n") == 3, "three lines")
         assert server.out.data.decode() == "".join(
             printed(sock, text) for text in ("who?", "HELLO", "hello"))
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):  # no third reply
+            sock.recv(65536)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -178,6 +183,19 @@ def test_servers_stop_on_a_signal(listen, name):
     server.signal(signal.SIGTERM)
     assert server.wait() == 0
     assert len(re.findall("info stopped url=udp://", server.stderr())) == 1
+
+
+# -- clients
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name, said", [("udp_client", b"Hello, World!"),
+                                        ("udp_greeting_client", b"Hello, server!")])
+def test_clients_say_what_they_should(program, base_env, language, name, said):
+    with bound() as (sock, url):
+        client = Process([*program(language, name), url], base_env)
+        data, peer = sock.recvfrom(65536)
+        sock.sendto("你好".encode(), peer)
+        assert (data, client.wait(), client.out.data.decode()) == (said, 0, "你好\n")
 
 
 # -- clients against what goes wrong
