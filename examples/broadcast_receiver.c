@@ -1,17 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * broadcast_receiver.c - prints what is broadcast on the local network, and by whom.
+ * broadcast_receiver.c - prints what is sent to everybody, and answers hello.
  */
 #include <pier/pier.h>
 
+#include <strings.h>
+
+static int answer(struct pier_conn *c, void *arg)
+{
+    char text[16384], shown[4 * sizeof text];
+    ssize_t n;
+    while ((n = pier_read_text(c, text, sizeof text)) > 0) {
+        while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+            text[--n] = '\0';
+        pier_escape(shown, sizeof shown, text, (size_t)n);
+        printf("收到来自 %s 的消息: %s\n", pier_peer(c), shown);
+        if (strcasecmp(text, "hello") == 0)
+            pier_puts(c, "Hello from UDP Receiver!");
+    }
+    return (int)n;
+}
+
 int main(int argc, char **argv)
 {
-    char text[2048], from[PIER_ADDR_TEXT];
-    struct pier_datagram d = { .bytes = text, .cap = sizeof text };
-    struct pier_udp *u = pier_udp_open(argc > 1 ? argv[1] : "udp://:9999", NULL);
-    while (pier_udp_recv(u, &d, 1, 0) > 0) {
-        printf("%s: %.*s\n", pier_addr_text(&d.peer, from, sizeof from), (int)d.len, text);
-        fflush(stdout);
-    }
-    return pier_fail("broadcast_receiver");
+    setlinebuf(stdout);
+    return pier_serve(argc > 1 ? argv[1] : "udp://:9999", answer, NULL, NULL);
 }

@@ -19,6 +19,7 @@ int main(int argc, char **argv)
     static const char *const names[] = { "Michael", "Tracy", "Sarah" };
     const struct pier_dial_opts opts = { .connect_timeout_ms = 5000, .read_timeout_ms = 5000 };
     struct pier_conn *c = pier_dial(argc > 1 ? argv[1] : "tcp://127.0.0.1:9999", &opts);
+    setlinebuf(stdout);
     ssize_t n = print_reply(c);
     for (int i = 0; i < 3 && n > 0; i++) {
         pier_puts(c, names[i]);

@@ -4,13 +4,16 @@
  */
 #include <pier/pier.h>
 
+#include <string.h>
+
 static int reply(struct pier_conn *c, void *arg)
 {
-    char text[4096];
+    char text[4096] = "服务器已收到: "; /* and behind it what comes */
+    const size_t before = strlen(text);
     ssize_t n;
     fprintf(stderr, "connected: %s\n", pier_peer(c));
-    while ((n = pier_read_text(c, text, sizeof text)) > 0)
-        pier_printf(c, "服务器已收到: %s", text);
+    while ((n = pier_read_text(c, text + before, sizeof text - before)) > 0)
+        pier_write(c, text, before + (size_t)n);
     fprintf(stderr, "%s: %s\n", n < 0 ? pier_strerror((int)n) : "left", pier_peer(c));
     return 0;
 }

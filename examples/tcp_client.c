@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tcp_client.c - says hello to a server and prints its reply.
- *
- * Nothing is checked before the end: every call accepts what a failed one left behind.
+ * tcp_client.c - says hello to a server, and prints its reply.
  */
 #include <pier/pier.h>
 
 int main(int argc, char **argv)
 {
     char reply[1024];
-    struct pier_conn *c = pier_dial(argc > 1 ? argv[1] : "tcp://localhost:10000", NULL);
-    pier_set_timeouts(c, 5000, 0);
+    const struct pier_dial_opts opts = { .connect_timeout_ms = 5000, .read_timeout_ms = 5000 };
+    struct pier_conn *c = pier_dial(argc > 1 ? argv[1] : "tcp://localhost:10000", &opts);
     pier_puts(c, "Hello, World!");
-    if (pier_read_text(c, reply, sizeof reply) < 0)
+    ssize_t n = pier_read_text(c, reply, sizeof reply);
+    if (n == 0)
+        n = pier_error_set(-ENODATA, "no reply");
+    if (n < 0)
         return pier_fail("tcp_client");
     puts(reply);
     pier_close(c);

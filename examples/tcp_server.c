@@ -19,6 +19,7 @@ static int greet(struct pier_conn *c, void *arg)
 
 int main(int argc, char **argv)
 {
+    setlinebuf(stdout);
     const char *url = argc > 1 ? argv[1] : "tcp://localhost:10000";
     struct pier_server *server = pier_server_new(&(struct pier_serve_opts){ .max_conns = 1 });
     pier_server_add(server, url, greet, server);

@@ -1,24 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * udp_server.c - prints each datagram that comes and answers it.
- *
- * The handler is one peer's conversation; other peers have theirs at the same time.
+ * udp_server.c - prints the first datagram that comes, answers, and ends.
  */
 #include <pier/pier.h>
 
 static int greet(struct pier_conn *c, void *arg)
 {
-    char text[1024];
-    ssize_t n;
-    while ((n = pier_read_text(c, text, sizeof text)) > 0) {
-        printf("%s: %s\n", pier_peer(c), text);
-        fflush(stdout);
-        pier_puts(c, "Hello, Client!");
+    char text[65536];
+    ssize_t n = pier_read_text(c, text, sizeof text);
+    if (n > 0) {
+        puts(text);
+        n = pier_puts(c, "Hello, Client!");
     }
-    return (int)n;
+    pier_server_stop_remote(arg);
+    return n < 0 ? (int)n : 0;
 }
 
 int main(int argc, char **argv)
 {
-    return pier_serve(argc > 1 ? argv[1] : "udp://localhost:10000", greet, NULL, NULL);
+    setlinebuf(stdout);
+    const char *url = argc > 1 ? argv[1] : "udp://localhost:10000";
+    struct pier_server *server = pier_server_new(&(struct pier_serve_opts){ .max_conns = 1 });
+    pier_server_add(server, url, greet, server);
+    if (pier_server_listen(server) == 0)
+        fprintf(stderr, "listening on %s\n", pier_server_url(server, 0));
+    if (pier_server_run(server) < 0)
+        return pier_fail("udp_server");
+    pier_server_free(server);
+    return 0;
 }

@@ -14,7 +14,7 @@ from pierlib import SCALE, WAIT, Client, Process, check_report, run, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PYTHON = ROOT / "tests/e2e/python"
-LISTENING = re.compile(r"listening.*?(tcp://127\.0\.0\.1:\d+)")
+LISTENING = re.compile(r"listening.*?((tcp://127|udp://127|udp://0)\.0\.0\.[01]:\d+)")
 LANGUAGES = ("c", "python")
 
 
@@ -66,6 +66,7 @@ def listen(program, base_env):
 CONVERSATIONS = [
     ("tcp_server", "tcp_client", "Hello, Client!\n"),
     ("threads_server", "tcp_client", "服务器已收到: Hello, World!\n"),
+    ("processes_server", "tcp_client", "服务器已收到: Hello, World!\n"),
     ("tasks_server", "talk_client", "服务器已收到: Hello, Server! How are you?\n"),
     ("reply_server", "talk_client", "服务器已收到你的消息: Hello, Server! How are you?\n"),
     ("message_server", "talk_client", "已收到: Hello, Server! How are you?\n"),
@@ -75,6 +76,7 @@ CONVERSATIONS = [
      "Welcome!\nHello, Michael!\nHello, Tracy!\nHello, Sarah!\n"),
     ("loop_server", "threads_client", "Hello, world\n" * 8),
     ("threads_server", "threads_client", "服务器已收到: Hello, World!\n" * 8),
+    ("processes_server", "threads_client", "服务器已收到: Hello, World!\n" * 8),
 ]
 
 
@@ -109,7 +111,7 @@ def test_async_client_counts_what_is_not_right(listen, finish, language):
 # -- servers, message by message
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", ["threads_server", "tasks_server"])
+@pytest.mark.parametrize("name", ["threads_server", "processes_server", "tasks_server"])
 def test_many_clients_at_once_get_each_message_back(listen, language, name):
     server = listen(language, name)
     clients = [server.connect() for _ in range(20)]
@@ -122,6 +124,16 @@ def test_many_clients_at_once_get_each_message_back(listen, language, name):
         client.close()
     wait_until(lambda: server.stderr().count("left: ") == 20, "all have left")
     assert server.stderr().count("connected: ") == 20
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", ["threads_server", "processes_server", "tasks_server",
+                                  "reply_server"])
+def test_no_byte_ends_a_message_early(listen, language, name):
+    with listen(language, name).connect() as client:
+        client.send(b"a\0b")
+        client.half_close()
+        assert client.read_to_end().endswith(": a\0b".encode())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -170,7 +182,8 @@ def test_a_port_in_use_is_told(listen, finish, language, name):
     assert re.search("address already in use", result.err, re.I)
 
 
-@pytest.mark.parametrize("name", ["threads_server", "tasks_server", "greeting_server",
+@pytest.mark.parametrize("name", ["threads_server", "processes_server", "tasks_server",
+                                  "reply_server", "greeting_server",
                                   "loop_server", "hello_server", "message_server"])
 def test_servers_stop_on_a_signal(listen, name):
     server = listen("c", name)
@@ -212,21 +225,40 @@ def test_a_refusal_is_exit_4(finish, language, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", ["talk_client", "greeting_client", "hello_client"])
+@pytest.mark.parametrize("name", ["tcp_client", "talk_client", "greeting_client",
+                                  "hello_client"])
 def test_silence_is_exit_6_after_five_seconds(finish, language, name):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        result = finish(language, name, "tcp://127.0.0.1:%d" % silent.getsockname()[1])
+        url = "tcp://127.0.0.1:%d" % silent.getsockname()[1]
+        result = finish(language, name, url, timeout=4 * WAIT)
     assert (result.rc, result.out) == (6, b"")
-    assert 4.9 < result.elapsed < 5 + WAIT / 2
+    assert 4.9 < result.elapsed < 5 + 2 * WAIT
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", ["talk_client", "greeting_client", "hello_client"])
+@pytest.mark.parametrize("name", ["tcp_client", "talk_client", "greeting_client",
+                                  "hello_client"])
 def test_an_end_instead_of_a_reply_is_an_error(finish, peer, language, name):
     closing = peer(lambda client: client.half_close() or client.drain())
     result = finish(language, name, closing.url)
     assert (result.rc, result.out) == (1, b"")
     assert "no reply" in result.err
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_reply_is_printed_when_it_comes(program, base_env, peer, language):
+    running = []
+
+    def greet(client):
+        for said, name in enumerate(["", "Michael", "Tracy", "Sarah"]):
+            client.expect(name)
+            client.send(f"{said}")
+            wait_until(lambda: running, "the client runs")[0].out.wait_for(
+                lambda out, count=said + 1: out.count(b"\n") == count, "the reply on stdout")
+        client.expect("exit")
+
+    running.append(Process([*program(language, "hello_client"), peer(greet).url], base_env))
+    assert (running[0].wait(), running[0].out.data) == (0, b"0\n1\n2\n3\n")
 
 
 # -- raw_http_get
@@ -306,6 +338,12 @@ def test_each_item_is_consumed_once(finish, language):
     lines = finish(language, "thread_safety").out.decode().splitlines()
     assert sorted(int(line.partition(": ")[2]) for line in lines) == list(range(1, 11))
     assert {line.partition(": ")[0] for line in lines} <= {f"consumer-{i}" for i in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_pool_of_processes_sums_the_squares(finish, language):
+    result = finish(language, "pool_map", timeout=6 * WAIT)
+    assert (result.rc, result.out, result.err) == (0, b"333333283333335000000\n" * 8, "")
 
 
 # -- length

@@ -1,0 +1,50 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Sends what is typed to every host of the local network."""
+
+import socket
+import sys
+import urllib.parse
+
+
+def address(url):
+    """The host and port of udp://host:port."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.hostname, parts.port
+
+
+def fail(code, url, error):
+    print(f"broadcast_sender: {url}: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def converse(sock):
+    while True:
+        print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line or line.rstrip("\r\n").lower() == "exit":
+            break
+        sock.send(line.rstrip("\r\n").encode())
+
+
+def main():
+    url = sys.argv[1] if len(sys.argv) > 1 else "udp://255.255.255.255:9999"
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    sock.settimeout(5)
+    try:
+        with sock:
+            sock.connect(address(url))
+            converse(sock)
+    except socket.gaierror as error:
+        fail(3, url, error)
+    except ConnectionRefusedError as error:
+        fail(4, url, error)
+    except TimeoutError as error:
+        fail(6, url, error)
+    except OSError as error:
+        fail(1, url, error)
+
+
+if __name__ == "__main__":
+    main()
