@@ -201,6 +201,7 @@ def test_a_game_survives_loss(listen, walk, lossy, ours, theirs, share):
     lines = walker.lines()
     assert [line.tick for line in lines] == sorted(line.tick for line in lines)
     assert [line.x for line in lines] == sorted(line.x for line in lines)  # nobody jumps back
+    wait_until(lambda: "left: " in server.stderr(), "it has left")
     assert server.stderr().count("connected: ") == 1
     assert proxy.lost > 0 and abs(proxy.lost / (proxy.lost + proxy.passed) - share) < 0.1
 
@@ -339,9 +340,11 @@ def test_a_false_address_gets_less_than_it_sent(listen, language):
         bot.say()
         assert len(bot.hear()) == 8
     other = Bot(server).join()  # another address: another token
+    assert isinstance(other.hear(), tuple)
     bot.token = other.token
     bot.say()
     assert len(bot.hear()) == 8
+    wait_until(lambda: "connected: " in server.stderr(), "one plays")
     assert server.stderr().count("connected: ") == 1
 
 
@@ -365,7 +368,7 @@ def test_what_makes_no_sense_and_what_is_late_changes_nothing(listen, language):
     bot.say(b"q", sequence=102)
     other = Bot(server).join()
     assert len(other.hear()[2]) == 1
-    assert server.stderr().count("connected: ") == 2
+    wait_until(lambda: server.stderr().count("connected: ") == 2, "the other plays")
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
