@@ -208,10 +208,10 @@ def test_bytes_of_another_digest_leave_nothing(receive, folder, language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_length_shorter_than_what_is_here_is_refused(receive, folder, language):
-    receiver = receive(language)
-    send_part(receiver, 1000)
-    with Client.to(receiver.url) as client:
-        client.send(header(length=999))
+    data = BYTES[:1000]
+    (folder / f".{hashlib.sha256(data).hexdigest()}.part").write_bytes(data)
+    with Client.to(receive(language).url) as client:
+        client.send(header(data, length=999))
         assert re.fullmatch(rb"AT 1000\nNO .* 1000 bytes .*\n", client.read_to_end(), re.S)
     assert os.listdir(folder) == []
 
