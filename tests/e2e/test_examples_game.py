@@ -279,6 +279,28 @@ def test_silence_is_exit_6_after_five_seconds(walk, language):
         assert 4.9 < time.monotonic() - begin < 5 + WAIT / 2
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_client_shows_the_way_between_states_and_drops_late_ones(walk, language):
+    def state(tick, x):
+        return STATE.pack(tick, 7, 1) + struct.pack("!BHH", 7, x, 1000)
+
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(WAIT)
+        walker = walk(language, "udp://127.0.0.1:%d" % server.getsockname()[1])
+        _, peer = server.recvfrom(100)
+        server.sendto(b"my token", peer)
+        wait_until(lambda: server.recv(100).startswith(b"my token"), "it has learned the token")
+        server.sendto(state(1000, 100), peer)
+        walker.wait(lambda line: line == (1000, 1, 7, 100, 1000), "the first state")
+        for data in state(1180, 60100), state(1179, 5), state(1180, 6), b"nonsense" * 2:
+            server.sendto(data, peer)
+        walker.wait(lambda line: line.x == 60100, "three seconds later it is there")
+        places = [line.x for line in walker.lines()]
+        assert places == sorted(places)
+        assert len({x for x in places if 100 < x < 60100}) >= 3
+
+
 # -- the server, datagram by datagram
 
 @pytest.mark.parametrize("language", LANGUAGES)
