@@ -296,6 +296,9 @@ def test_a_client_shows_the_way_between_states_and_drops_late_ones(walk, languag
         for data in state(1180, 60100), state(1179, 5), state(1180, 6), b"nonsense" * 2:
             server.sendto(data, peer)
         walker.wait(lambda line: line.x == 60100, "three seconds later it is there")
+        walker.press("q")
+        wait_until(lambda: server.recv(100)[12:] == b"q", "it says that it leaves")
+        assert walker.process.wait() == 0
         places = [line.x for line in walker.lines()]
         assert places == sorted(places)
         assert len({x for x in places if 100 < x < 60100}) >= 3
