@@ -297,6 +297,43 @@ TEST(bytes_of_any_size_go_to_threads_and_come_back)
     map_bytes(true);
 }
 
+/* Results that fill a chunk's room by themselves: every chunk comes back in part. */
+static int widen(const void *input, size_t len, struct pier_pool_result *result)
+{
+    enum { WIDE = 90000 };
+    memset(result->data, *(const char *)input, WIDE);
+    result->len = WIDE;
+    return 0;
+}
+
+static void map_wide(int workers, size_t count)
+{
+    static struct pier_pool_item items[700];
+    static char bytes[700];
+    struct pier_pool *pool = open_with(workers, false);
+    for (size_t i = 0; i < count; i++) {
+        bytes[i] = (char)(i % 100);
+        items[i] = (struct pier_pool_item){ .input = &bytes[i], .len = 1 };
+    }
+    struct pier_pool_job job = { .count = count, .bytes_fn = widen, .items = items };
+    ck_assert_int_eq(pier_pool_run(pool, &job), 0);
+    ck_assert_int_eq(job.done, count);
+    for (size_t i = 0; i < count; i++) {
+        const char *out = items[i].result;
+        ck_assert_int_eq(items[i].result_len, 90000);
+        ck_assert(out[0] == bytes[i] && out[89999] == bytes[i]);
+    }
+    pier_pool_free_results(items, count);
+    pier_pool_close(pool);
+}
+
+TEST(chunks_may_come_back_in_part_any_number_of_times)
+{
+    map_wide(1, 700);
+    map_wide(2, 300);
+    map_wide(4, 700);
+}
+
 TEST(too_large_inputs_and_results_are_named)
 {
     struct pier_pool *pool =
@@ -467,6 +504,108 @@ TEST(progress_goes_up_to_the_end)
     ck_assert(!seen.is_wrong);
     ck_assert_int_eq(seen.last, MANY);
     ck_assert_int_gt(seen.calls, 5);
+    pier_pool_close(pool);
+}
+
+struct nested {
+    struct pier_pool *pool;
+    int rc;
+};
+
+static void map_in_progress(size_t done, size_t count, void *arg)
+{
+    struct nested *n = arg;
+    int number = 3;
+    int64_t result;
+    n->rc = pier_pool_map(n->pool, square, &number, &result, 1);
+}
+
+TEST(a_map_within_a_map_of_the_same_pool_is_an_error_and_no_hang)
+{
+    for (int threads = 0; threads < 2; threads++) {
+        struct nested n = { open_with(2, threads), 0 };
+        struct pier_pool_job job = { .count = 10,
+                                     .fn = square,
+                                     .inputs = inputs,
+                                     .input_size = sizeof inputs[0],
+                                     .progress = map_in_progress,
+                                     .arg = &n };
+        ck_assert_int_eq(pier_pool_run(n.pool, &job), 0);
+        ck_assert_int_eq(n.rc, -EDEADLK);
+        pier_pool_close(n.pool);
+    }
+}
+
+TEST(a_map_that_does_not_begin_says_of_every_input_that_it_was_not_run)
+{
+    struct pier_pool *pool =
+        pier_pool_open(&(struct pier_pool_opts){ .workers = 1, .max_item_size = 100 });
+    char bytes[200] = { 0 };
+    int codes[2] = { 0, 0 };
+    struct pier_pool_item items[2] = {
+        { .input = bytes, .len = 1, .result = bytes, .result_len = 1 },
+        { .input = bytes, .len = 101, .result = bytes, .result_len = 1 },
+    };
+    struct pier_pool_job job = { .count = 2, .bytes_fn = twice, .items = items, .codes = codes };
+    ck_assert_int_eq(pier_pool_run(pool, &job), -EMSGSIZE);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(codes[i], -ECANCELED);
+        ck_assert_ptr_null(items[i].result);
+        ck_assert_int_eq(items[i].result_len, 0);
+        codes[i] = 0;
+    }
+    ck_assert_int_eq(pier_pool_run(NULL, &job), pier_error_code());
+    ck_assert_int_eq(codes[1], -ECANCELED);
+    pier_pool_close(pool);
+}
+
+/* What a worker does that is killed between noting a failure and its next input. */
+static int note_and_die(const void *input, void *output)
+{
+    struct pi_pool_shared *shared = *(struct pi_pool_shared *const *)input;
+    if (!shared)
+        return 0;
+    for (uint32_t i = 0; i < shared->chunk_count; i++) {
+        struct pi_chunk *c = &shared->chunks[i];
+        uint32_t at = atomic_load(&c->at);
+        if (pi_chunk_kind(atomic_load(&c->state)) != PI_CHUNK_TAKEN)
+            continue;
+        c->failures++;
+        c->first_failed = at - 1;
+        c->codes[at - 1] = -EPERM;
+    }
+    abort();
+}
+
+static int fail_at_once(const void *input, void *output)
+{
+    return *(const int *)input == 0 ? -EPERM : 0;
+}
+
+TEST(a_dead_workers_last_failure_is_not_found_again)
+{
+    enum { COUNT = 64 };
+    struct pi_pool_shared *pools[COUNT] = { NULL };
+    int codes[COUNT];
+    struct pier_pool *pool = open_with(1, false);
+    pools[3] = pool->shared;
+    struct pier_pool_job job = { .count = COUNT,
+                                 .fn = note_and_die,
+                                 .inputs = pools,
+                                 .input_size = sizeof pools[0],
+                                 .keep_going = true,
+                                 .codes = codes,
+                                 .chunk = 8 };
+    ck_assert_int_eq(pier_pool_run(pool, &job), PIER_EWORKER);
+    ck_assert_int_eq(job.failed, 1);
+    for (int i = 0; i < COUNT; i++)
+        inputs[i] = i % 8;
+    job.fn = fail_at_once;
+    job.inputs = inputs;
+    job.input_size = sizeof inputs[0];
+    ck_assert_int_eq(pier_pool_run(pool, &job), -EPERM);
+    for (int i = 0; i < COUNT; i++)
+        ck_assert_int_eq(codes[i], i % 8 ? 0 : -EPERM);
     pier_pool_close(pool);
 }
 
@@ -654,6 +793,35 @@ TEST(an_idle_workers_death_costs_nothing)
         ck_assert_int_eq(pier_pool_map(pool, square, inputs, outputs, 1000), 0);
         all_squares(1000);
     }
+    pier_pool_close(pool);
+}
+
+static int map_four(void *arg)
+{
+    return pier_pool_map((struct pier_pool *)arg, square, inputs, outputs, 4);
+}
+
+/* A worker that is woken but does not get to run, as on a machine with much else to do. */
+TEST(what_nobody_has_begun_is_not_asked_back)
+{
+    pid_t worker;
+    struct pier_scope scope;
+    struct pier_pool *pool = open_with(1, false);
+    number_inputs();
+    while (!atomic_load(&pool->shared->asleep[0]))
+        ck_assert_int_eq(pier_sleep(PIER_MILLISECOND), 0);
+    ck_assert_int_eq(find_workers(pool, &worker, 1), 1);
+    ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, map_four, pool), 0);
+    for (int i = 0; i < 30; i++) { /* it is asked back after a millisecond, if it is */
+        ck_assert_int_eq(pier_sleep(PIER_MILLISECOND), 0);
+        for (uint32_t at = 0; at < pool->shared->chunk_count; at++)
+            ck_assert_int_eq(atomic_load(&pool->shared->chunks[at].stop), 0);
+    }
+    ck_assert_int_eq(kill(worker, SIGCONT), 0);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    all_squares(4);
     pier_pool_close(pool);
 }
 

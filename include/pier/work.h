@@ -122,9 +122,9 @@ PIER_API void pier_pool_close(struct pier_pool *pool);
  * for the first. Returns 0, or the code of the failed input with the lowest index: what the
  * function returned, PIER_EWORKER if its worker crashed or exited, -ETIMEDOUT if it took too long.
  * -EMSGSIZE when an input is larger than max_item_size (nothing has run then), or a result;
- * -EINVAL; -EDEADLK in a worker of the same pool; -ENOMEM; the cancellation's code. However it
- * returns, no worker is still at it: processes that are have been killed, while a thread is waited
- * for until it has done its input. */
+ * -EINVAL; -EDEADLK in a worker of the same pool or in its progress(); -ENOMEM; the cancellation's
+ * code. However it returns, no worker is still at it: processes that are have been killed, while a
+ * thread is waited for until it has done its input. */
 PIER_API int pier_pool_run(struct pier_pool *pool, struct pier_pool_job *job);
 
 /* The same with a pool of its own: opened, used once and closed. Here workers have all that the

@@ -131,12 +131,29 @@ static struct pi_range take_range(struct run *r, size_t wanted)
     return taken;
 }
 
+/* Room for what hand_out_one() and every chunk that is then out may give back. A range that goes
+ * out in part and comes back in part has become two, so there is no bound but the number of inputs.
+ */
+static int reserve_returned(struct run *r)
+{
+    struct pier_pool *pool = r->pool;
+    size_t needed = pool->returned_count + (size_t)r->out + 2;
+    if (needed <= pool->returned_cap)
+        return 0;
+    struct pi_range *more = pi_realloc(pool->returned, 2 * needed * sizeof *more);
+    if (!more)
+        return -ENOMEM;
+    pool->returned = more;
+    pool->returned_cap = 2 * needed;
+    return 0;
+}
+
 static void give_back(struct run *r, size_t first, size_t count)
 {
     struct pier_pool *pool = r->pool;
     if (count == 0)
         return;
-    PIER_ASSERT(pool->returned_count < pool->shared->chunk_count);
+    PIER_ASSERT(pool->returned_count < pool->returned_cap);
     pool->returned[pool->returned_count++] = (struct pi_range){ first, count };
 }
 
@@ -201,15 +218,20 @@ static void hand_out_one(struct run *r, struct pi_chunk *c, struct pi_slot *slot
     pi_pool_wake(r->pool->shared, 1);
 }
 
-static void hand_out(struct run *r)
+static int hand_out(struct run *r)
 {
     struct pi_pool_shared *shared = r->pool->shared;
     for (uint32_t i = 0; i < shared->chunk_count && !r->ends; i++) {
         if (r->next == r->job->count && r->pool->returned_count == 0)
-            return;
-        if (!r->pool->slots[i].is_out)
-            hand_out_one(r, &shared->chunks[i], &r->pool->slots[i]);
+            return 0;
+        if (r->pool->slots[i].is_out)
+            continue;
+        int rc = reserve_returned(r);
+        if (rc < 0)
+            return rc;
+        hand_out_one(r, &shared->chunks[i], &r->pool->slots[i]);
     }
+    return 0;
 }
 
 /* ---- taking in ---- */
@@ -235,20 +257,30 @@ static bool has_failed(const struct pi_chunk *c, uint32_t index)
     return c->failures > 0 && (index == c->first_failed || (c->keeps_going && c->codes[index] < 0));
 }
 
+/* Of the first *count, which becomes how many there was memory for. */
 static int take_records(struct run *r, const struct pi_chunk *c, const struct pi_slot *slot,
-                        uint32_t count)
+                        uint32_t *count)
 {
     const char *record = c->out_room;
     const char *end = record + PI_CHUNK_BYTES + pi_record_size(r->pool->max_item_size);
-    int rc = 0;
-    for (uint32_t i = 0; i < count && rc == 0; i++) {
+    for (uint32_t i = 0; i < *count; i++) {
         uint64_t len;
         memcpy(&len, record, sizeof len);
-        if (!has_failed(c, i))
-            rc = keep_record(r, slot->first + i, record, end);
+        int rc = has_failed(c, i) ? 0 : keep_record(r, slot->first + i, record, end);
+        if (rc < 0) {
+            *count = i;
+            return rc;
+        }
         record += pi_record_size((size_t)least((size_t)len, r->pool->max_item_size));
     }
-    return rc;
+    return 0;
+}
+
+/* A worker that was killed may have noted a code for the input that it was at. */
+static void forget_codes(const struct run *r, struct pi_chunk *c, const struct pi_slot *slot)
+{
+    if (r->job->keep_going)
+        memset(c->codes, 0, slot->count * sizeof c->codes[0]);
 }
 
 static void take_failures(struct run *r, struct pi_chunk *c, const struct pi_slot *slot,
@@ -261,9 +293,9 @@ static void take_failures(struct run *r, struct pi_chunk *c, const struct pi_slo
         c->words[PI_CHUNK_WORDS - 1] = '\0';
         fail_input(r, slot->first + i, code < 0 ? code : -EBADMSG,
                    i == c->first_failed ? c->words : pier_strerror(code));
-        if (c->keeps_going)
-            c->codes[i] = 0;
     }
+    if (c->failures > 0)
+        forget_codes(r, c, slot);
 }
 
 /* The first count inputs of the chunk have been run. */
@@ -273,7 +305,7 @@ static int take_results(struct run *r, struct pi_chunk *c, struct pi_slot *slot,
     size_t failed = job->failed;
     int rc = 0;
     if (job->bytes_fn)
-        rc = take_records(r, c, slot, count);
+        rc = take_records(r, c, slot, &count);
     else if (!r->pool->has_threads && job->output_size > 0)
         memcpy((char *)job->outputs + slot->first * job->output_size, c->out_room,
                count * job->output_size);
@@ -304,6 +336,7 @@ static int take_dead(struct run *r, struct pi_chunk *c, struct pi_slot *slot)
     if (whole > slot->count)
         whole = slot->count; /* the crash has damaged the word, too */
     int rc = take_results(r, c, slot, whole);
+    forget_codes(r, c, slot);
     uint32_t rest = slot->count - whole;
     bool is_at_fault = at > 0 && at != PI_CHUNK_OVER && rest > 0;
     bool is_late = slot->blamed_at && slot->blamed_at == at;
@@ -358,7 +391,8 @@ static bool has_news(const struct run *r)
 }
 
 /* With nothing to hand out, a chunk of which a worker has more to do than the input it is at: is
- * there one, and should it be asked to give that back? */
+ * there one, and should it be asked to give that back? One that nobody has begun is left alone: who
+ * sleeps may have been woken for it. */
 static bool may_split(const struct run *r, bool ask)
 {
     struct pi_pool_shared *shared = r->pool->shared;
@@ -370,7 +404,8 @@ static bool may_split(const struct run *r, bool ask)
     for (uint32_t i = 0; i < shared->chunk_count && is_idle; i++) {
         struct pi_chunk *c = &shared->chunks[i];
         uint32_t at = atomic_load(&c->at);
-        if (!r->pool->slots[i].is_out || at >= r->pool->slots[i].count || atomic_load(&c->stop))
+        bool has_more = at > 0 && at < r->pool->slots[i].count;
+        if (!r->pool->slots[i].is_out || !has_more || atomic_load(&c->stop))
             continue;
         found = true;
         if (ask)
@@ -506,8 +541,8 @@ static void drop(struct run *r)
         enum pi_chunk_kind kind = pi_chunk_kind(atomic_load(&c->state));
         if (!slot->is_out || (kind != PI_CHUNK_DONE && kind != PI_CHUNK_DIED))
             continue;
-        if (c->keeps_going && c->failures > 0)
-            memset(c->codes, 0, slot->count * sizeof c->codes[0]);
+        if (c->failures > 0 || kind == PI_CHUNK_DIED)
+            forget_codes(r, c, slot);
         slot->is_out = false;
         r->out--;
     }
@@ -557,8 +592,9 @@ static int run_all(struct run *r)
     int rc = pier_cancelled();
     while (rc == 0 && r->over < job->count && !r->ends) {
         size_t before = r->over;
-        hand_out(r);
-        rc = take_in(r);
+        rc = hand_out(r);
+        if (rc == 0)
+            rc = take_in(r);
         if (r->over > before && job->progress && rc == 0)
             job->progress(r->over, job->count, job->arg);
         if (r->over == before && rc == 0)
@@ -616,10 +652,6 @@ static int run_here(struct run *r)
 int pi_pool_map(struct pier_pool *pool, struct pier_pool_job *job)
 {
     struct run r = { .pool = pool, .job = job };
-    for (size_t i = 0; job->codes && i < job->count; i++)
-        job->codes[i] = -ECANCELED;
-    for (size_t i = 0; job->bytes_fn && i < job->count; i++)
-        job->items[i].result = NULL, job->items[i].result_len = 0;
     pool->returned_count = 0;
     int rc = pool->is_simulated ? run_here(&r) : run_all(&r);
     if (!pool->is_simulated) {

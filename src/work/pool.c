@@ -63,7 +63,8 @@ static int map_memory(struct pier_pool *pool)
         at += codes + 2 * room;
     }
     pool->slots = pi_zalloc(chunks * sizeof *pool->slots);
-    pool->returned = pi_zalloc(chunks * sizeof *pool->returned);
+    pool->returned_cap = 2 * chunks;
+    pool->returned = pi_zalloc(pool->returned_cap * sizeof *pool->returned);
     return pool->slots && pool->returned ? 0 : pi_fail(-ENOMEM, "pool");
 }
 
@@ -274,13 +275,24 @@ static int check_sizes(const struct pier_pool *pool, const struct pier_pool_job 
     return 0;
 }
 
-static int check_job(const struct pier_pool *pool, struct pier_pool_job *job)
+/* Nothing has been run, whether or not anything will be. */
+static void reset_job(struct pier_pool_job *job)
 {
-    bool has_bytes = job->bytes_fn != NULL;
     job->done = job->failed = 0;
     job->first_failed = job->count;
     if (!job->outputs)
         job->output_size = 0;
+    for (size_t i = 0; job->codes && i < job->count; i++)
+        job->codes[i] = -ECANCELED;
+    for (size_t i = 0; job->bytes_fn && job->items && i < job->count; i++) {
+        job->items[i].result = NULL;
+        job->items[i].result_len = 0;
+    }
+}
+
+static int check_job(const struct pier_pool *pool, const struct pier_pool_job *job)
+{
+    bool has_bytes = job->bytes_fn != NULL;
     if (!has_bytes && !job->fn)
         return pi_fail_text(-EINVAL, "pool: the job has no function");
     if (job->count > 0 && (has_bytes ? !job->items : !job->inputs && job->input_size > 0))
@@ -294,22 +306,27 @@ static int check_job(const struct pier_pool *pool, struct pier_pool_job *job)
 
 int pier_pool_run(struct pier_pool *pool, struct pier_pool_job *job)
 {
+    reset_job(job);
     if (!pool) {
         int code = pier_error_code();
         return code < 0 ? code : -EINVAL;
     }
     if (pool->owner != getpid() || pi_pool_is_worker(pool))
         return pi_fail_text(-EDEADLK, "pool: used by one of its workers");
+    if (atomic_load(&pool->mapper) == pi_task_self())
+        return pi_fail_text(-EDEADLK, "pool: used within a map of it");
     int rc = check_job(pool, job);
     if (rc < 0)
         return rc;
     rc = pier_mutex_lock(&pool->lock);
     if (rc < 0)
         return pi_fail(rc, "pool: wait for its turn");
+    atomic_store(&pool->mapper, pi_task_self());
     if (pool->broken)
         rc = pi_fail_text(pool->broken, "pool: its processes have failed");
     else
         rc = pi_pool_map(pool, job);
+    atomic_store(&pool->mapper, NULL);
     pier_mutex_unlock(&pool->lock);
     return rc;
 }

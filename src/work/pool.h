@@ -120,10 +120,11 @@ struct pier_pool {
     pid_t owner;           /* the process that opened it */
     struct io_fd bell;     /* rung when the mapper should look */
     struct pi_slot *slots;
-    struct pi_range *returned; /* inputs that came back unrun: one a chunk at most */
-    size_t returned_count;
-    struct pier_mutex lock; /* of the map under way */
-    int broken;             /* 0, or the code of every further map */
+    struct pi_range *returned; /* inputs that came back unrun */
+    size_t returned_count, returned_cap;
+    struct pier_mutex lock;           /* of the map under way */
+    _Atomic(struct pi_task *) mapper; /* who has it */
+    int broken;                       /* 0, or the code of every further map */
 
     struct pi_process helper;
     struct io_fd helper_bell;
