@@ -25,6 +25,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
@@ -158,8 +159,11 @@ UNUSED_FN static void send_all(int fd, const void *bytes, size_t len)
 UNUSED_FN static size_t recv_all(int fd, void *buf, size_t len)
 {
     size_t got = 0;
-    for (ssize_t n = 1; got < len && n > 0; got += n > 0 ? (size_t)n : 0)
+    ssize_t n = 1;
+    while (got < len && (n > 0 || (n < 0 && errno == EINTR))) {
         n = recv(fd, (char *)buf + got, len - got, 0);
+        got += n > 0 ? (size_t)n : 0;
+    }
     return got;
 }
 

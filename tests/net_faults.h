@@ -851,6 +851,8 @@ long __wrap_syscall(long number, ...)
         return __real_syscall(number);
     case SYS_tgkill: /* the thread waits for it */
         return __real_syscall(number, a[0], a[1], a[2]);
+    case SYS_pidfd_send_signal: /* a signal that exists, to a child */
+        return __real_syscall(number, a[0], a[1], a[2], a[3]);
     }
     struct timespec real;
     bool waits = number == SYS_futex && (int)a[1] == FUTEX_WAIT_PRIVATE;

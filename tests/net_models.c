@@ -230,7 +230,10 @@ static int client(const struct hosted *h)
 /* 0: the end; or a negative code. */
 static ssize_t recv_some(int fd, void *buf, size_t cap)
 {
-    ssize_t n = recv(fd, buf, cap, 0);
+    ssize_t n;
+    do
+        n = recv(fd, buf, cap, 0);
+    while (n < 0 && errno == EINTR); /* with a time-out, by being stopped for a moment, too */
     return n < 0 ? -errno : n;
 }
 
@@ -673,7 +676,7 @@ static int die_on_demand(struct pier_conn *c, void *arg)
     int pid = (int)getpid();
     char byte = 0;
     pier_write(c, &pid, sizeof pid);
-    while (pier_read(c, &byte, 1) == 1 && byte != 'a' && byte != 'k' && byte != 'x')
+    while (pier_read(c, &byte, 1) == 1 && !strchr("akxz", byte))
         pier_write(c, &byte, 1);
     if (byte == 'a')
         abort();
@@ -681,6 +684,8 @@ static int die_on_demand(struct pier_conn *c, void *arg)
         kill(getpid(), SIGKILL);
     if (byte == 'x')
         _exit(3);
+    if (byte == 'z')
+        _exit(0);
     return 0;
 }
 
@@ -725,9 +730,105 @@ EACH_FORKING_MODEL(models_outlive_a_handler_that_is_killed)
     expect_death_of_one(opts, "k", "error=process was killed by SIGKILL");
 }
 
+static int look_at_sigchld(struct pier_conn *c, void *arg)
+{
+    struct sigaction now;
+    sigaction(SIGCHLD, NULL, &now);
+    shared->result = now.sa_handler == SIG_IGN;
+    return die_on_demand(c, arg);
+}
+
+/* As programs inherit it from some that start them. */
+EACH_FORKING_MODEL(models_log_the_end_of_a_process_where_sigchld_is_ignored)
+{
+    struct hosted h;
+    int pid, byte;
+    signal(SIGCHLD, SIG_IGN);
+    host(&h, &opts, look_at_sigchld);
+    signal(SIGCHLD, SIG_DFL);
+    int fd = client_of(&h, &pid);
+    send_all(fd, "k", 1);
+    ck_assert_int_le(recv_some(fd, &byte, 1), 0);
+    close(fd);
+    AWAIT(said("error=process was killed by SIGKILL") == 1);
+    ck_assert_int_eq(shared->result, 1);
+    end(&h);
+}
+
 EACH_FORKING_MODEL(models_outlive_a_handler_that_exits)
 {
     expect_death_of_one(opts, "x", "error=process exited with status 3");
+}
+
+/* It takes others' connections along: no end as it should be, and no reason to hurry. */
+TEST(prefork_counts_a_worker_that_a_handler_exits_among_the_dead)
+{
+    struct hosted h;
+    int pid, byte;
+    int64_t last = 0;
+    host(&h, &(struct pier_serve_opts){ .model = PIER_PREFORK, .workers = 1 }, die_on_demand);
+    for (int i = 0; i < 4; i++) {
+        int fd = client_of(&h, &pid);
+        last = pier_now();
+        send_all(fd, "z", 1);
+        ck_assert_int_le(recv_some(fd, &byte, 1), 0);
+        close(fd);
+    }
+    close(client_of(&h, &pid));
+    ck_assert_int_ge(ms_since(last), 350); /* 0, 100, 200, 400 ms */
+    end(&h);
+    ck_assert_int_eq(said("a worker died pid="), 4);
+    ck_assert_int_eq(said("error=process exited with status 0"), 4);
+}
+
+/* What a worker leaves behind that is killed between giving its last place back and saying so. */
+static int give_the_place_and_die(struct pier_conn *c, void *server)
+{
+    struct pier_server *s = server;
+    int pid = (int)getpid();
+    char byte = 0;
+    pier_write(c, &pid, sizeof pid);
+    if (pier_read(c, &byte, 1) != 1 || byte != 'k')
+        return 0;
+    atomic_store(&s->shared->starved, false);
+    atomic_store(&s->workers[0].slot->load, 0);
+    return kill(pid, SIGKILL);
+}
+
+/* It is woken for nothing from then on. */
+static void await_standstill(int pid)
+{
+    char path[64], line[256], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    while (state != 'T') {
+        FILE *f = fopen(path, "re");
+        ck_assert(f && fgets(line, sizeof line, f));
+        fclose(f);
+        ck_assert_int_eq(sscanf(strrchr(line, ')'), ") %c", &state), 1);
+        poll(NULL, 0, state == 'T' ? 0 : 1);
+    }
+}
+
+/* The one that serves stands still, so the other one takes the next client, and waits for room. */
+TEST(prefork_tells_of_the_place_of_a_worker_that_died_before_it_could)
+{
+    struct hosted h;
+    int first, second, byte;
+    host(&h, &(struct pier_serve_opts){ .model = PIER_PREFORK, .workers = 2, .max_conns = 1 },
+         give_the_place_and_die);
+    int fd = client_of(&h, &first);
+    kill(first, SIGSTOP);
+    await_standstill(first);
+    int next = client(&h);
+    AWAIT(said("connection limit reached") > 0);
+    kill(first, SIGCONT);
+    send_all(fd, "k", 1);
+    ck_assert_int_le(recv_some(fd, &byte, 1), 0);
+    close(fd);
+    ck_assert_uint_eq(recv_all(next, &second, sizeof second), sizeof second);
+    ck_assert_int_ne(second, first);
+    close(next);
+    end(&h);
 }
 
 EACH_FORKING_MODEL(models_give_the_places_of_the_dead_back)
@@ -1057,7 +1158,11 @@ static int look_at_flags(struct pier_conn *c, void *arg)
     pier_read(c, &byte, 1);
     bool did_block = !(fcntl(c->io.fd, F_GETFL) & O_NONBLOCK);
     bool blocks_others = !(fcntl(pier_conn_fd(c), F_GETFL) & O_NONBLOCK);
-    shared->result = 1 + did_block + 2 * blocks_others;
+    struct timeval limit = { 0 };
+    socklen_t len = sizeof limit;
+    getsockopt(c->io.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &len);
+    bool limits_others = limit.tv_sec || limit.tv_usec;
+    shared->result = 1 + did_block + 2 * blocks_others + 8 * limits_others;
     pier_read(c, &byte, 1);
     shared->result += 4 * !(fcntl(c->io.fd, F_GETFL) & O_NONBLOCK);
     return 0;
@@ -1090,6 +1195,40 @@ EACH_BLOCKING_MODEL(models_block_in_reads_until_the_descriptor_is_asked_for)
 
 static void ignore(int number)
 {
+}
+
+static int handle_sigurg(struct pier_conn *c, void *arg)
+{
+    signal(SIGURG, ignore);
+    return echo(c, arg);
+}
+
+/* Threads are the program itself: what it sets is not undone when the last server ends. */
+TEST(models_leave_a_sigurg_handler_that_came_during_the_run)
+{
+    struct sigaction now;
+    struct hosted h;
+    share();
+    struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .model = PIER_THREADS });
+    ck_assert_int_eq(pier_server_add(s, LOCAL, handle_sigurg, NULL), 0);
+    ck_assert_int_eq(pier_server_listen(s), 0);
+    h.addr = s->listeners[0].addr;
+    h.pid = getpid();
+    pid_t peer = fork();
+    if (peer == 0) {
+        int fd = client(&h);
+        expect_echo(fd, "x");
+        kill(h.pid, SIGTERM);
+        expect_end(fd);
+        _exit(0);
+    }
+    ck_assert_int_eq(pier_server_run(s), 0);
+    pier_server_free(s);
+    sigaction(SIGURG, NULL, &now);
+    ck_assert(now.sa_handler == ignore);
+    int status = -1;
+    ck_assert_int_eq(waitpid(peer, &status, 0), peer);
+    ck_assert_int_eq(status, 0);
 }
 
 /* It is the program's then. */
@@ -1172,6 +1311,39 @@ EACH_BLOCKING_MODEL(models_blocked_in_reads_keep_a_longer_time_out)
     ck_assert_int_eq(recv_some(fd, &byte, 1), 1);
     ck_assert_int_eq(byte, 'z');
     expect_end(fd);
+    end(&h);
+}
+
+/* A signal of the program's ends a call; the next one ends in time as well. */
+static int time_out_after_a_signal(struct pier_conn *c, void *arg)
+{
+    enum { LIMIT_MS = 1300, TRIES = 4 };
+    struct itimerval no_timer = { 0 };
+    char byte;
+    int64_t best = INT64_MAX;
+    signal(SIGALRM, ignore);
+    for (int i = 0; i < TRIES && best > LIMIT_MS + 500; i++) {
+        struct itimerval timer = { .it_value.tv_usec = 950 * 1000 };
+        int64_t begun = pier_now();
+        pier_set_timeouts(c, LIMIT_MS, 0);
+        setitimer(ITIMER_REAL, &timer, NULL);
+        ssize_t n = pier_read(c, &byte, 1);
+        setitimer(ITIMER_REAL, &no_timer, NULL);
+        shared->result = (int)n;
+        best = ms_since(begun) < best ? ms_since(begun) : best;
+    }
+    shared->peak = (int)best;
+    return 0;
+}
+
+TEST(models_blocked_in_reads_keep_the_time_out_after_a_signal)
+{
+    struct hosted h;
+    host(&h, &(struct pier_serve_opts){ .model = PIER_PROCESSES }, time_out_after_a_signal);
+    expect_end(client(&h));
+    ck_assert_int_eq(shared->result, -ETIMEDOUT);
+    ck_assert_int_ge(shared->peak, 1300);
+    ck_assert_int_lt(shared->peak, 1800);
     end(&h);
 }
 

@@ -915,6 +915,35 @@ EACH_MODEL(server_leaves_an_ignored_signal_ignored)
     ck_assert(after.sa_handler == SIG_IGN);
 }
 
+static int run_it(void *server)
+{
+    return pier_server_run(server);
+}
+
+/* The second one has none of them, and nothing to give back. */
+TEST(server_gives_signals_back_that_another_one_beside_it_did_not_take)
+{
+    struct pier_scope scope;
+    struct pier_server *s[2];
+    struct sigaction after;
+    signal(SIGTERM, count_signal);
+    pier_scope_open(&scope, 0);
+    for (int i = 0; i < 2; i++) {
+        s[i] = new_server(NULL, LOCAL, echo, NULL);
+        ck_assert_int_eq(pier_spawn(&scope, run_it, s[i]), 0);
+    }
+    AWAIT(s[0]->is_running && s[1]->is_running);
+    kill(getpid(), SIGTERM);
+    AWAIT(!s[0]->is_running);
+    sigaction(SIGTERM, NULL, &after);
+    ck_assert(after.sa_handler == count_signal);
+    pier_server_stop_remote(s[1]);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    for (int i = 0; i < 2; i++)
+        pier_server_free(s[i]);
+    ck_assert_int_eq(signals_seen, 0);
+}
+
 static struct pier_server *server_of_signal;
 
 static void stop_by_signal(int number)

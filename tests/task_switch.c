@@ -330,4 +330,26 @@ TEST(an_overflow_into_the_guard_ends_the_process)
         ck_assert_msg(child_said(&c, "task \"planted\" overflowed its stack"), "%s", c.text);
 }
 
+static int send_sigsegv(void *arg)
+{
+    kill(getpid(), SIGSEGV);
+    fputs("survived\n", stderr);
+    return 0;
+}
+
+static void plant_sigsegv(void)
+{
+    run_one(send_sigsegv);
+}
+
+/* It is no fault that would come again. */
+TEST(a_sigsegv_that_is_sent_ends_the_process_at_once)
+{
+    struct child c;
+    child_run(&c, plant_sigsegv);
+    ck_assert_msg(child_died_of(&c, SIGSEGV), "status %x: %s", c.status, c.text);
+    ck_assert(!child_said(&c, "survived"));
+    ck_assert(!child_said(&c, "overflowed"));
+}
+
 HARNESS_MAIN("task_switch")

@@ -347,7 +347,8 @@ typedef int (*pier_handler)(struct pier_conn *c, void *arg);
 
 /* In the last two a handler that crashes costs its process only, which is logged with its signal,
  * and what handlers change in memory others do not see. They need the thread alone: a run beside
- * other threads, or on a thread with a loop (inside a task), is -EBUSY. Inside a simulation all are
+ * other threads, or on a thread with a loop (inside a task), is -EBUSY. An ignored SIGCHLD has its
+ * default action while they run, but in handlers' processes. Inside a simulation all are
  * PIER_TASKS. */
 enum pier_model {
     PIER_TASKS,     /* a loop per worker, a task per connection */

@@ -14,12 +14,35 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { LOOK_AGAIN_MS = 50 };
 
 static sigset_t mask; /* as it was before the fork: the child needs it, too */
+
+/* ---- the signal of an end ---- */
+
+static struct sigaction ends_before;
+static bool ends_were_ignored;
+
+void pi_forked_open(void)
+{
+    struct sigaction standard = { .sa_handler = SIG_DFL };
+    sigaction(SIGCHLD, NULL, &ends_before);
+    ends_were_ignored = (ends_before.sa_flags & SA_NOCLDWAIT) ||
+                        (!(ends_before.sa_flags & SA_SIGINFO) && ends_before.sa_handler == SIG_IGN);
+    if (ends_were_ignored)
+        sigaction(SIGCHLD, &standard, NULL);
+}
+
+void pi_forked_close(void)
+{
+    if (ends_were_ignored)
+        sigaction(SIGCHLD, &ends_before, NULL);
+    ends_were_ignored = false;
+}
 
 /* ---- the parent's side ---- */
 
@@ -81,19 +104,25 @@ pid_t pi_forked_start(struct pi_forked *f, void (*ended)(struct pi_forked *f))
     return pid;
 }
 
-/* It has not been reaped, so the number is its own, be it dead. */
+/* By its descriptor: somebody else may have reaped it, and its number be another process's. */
 void pi_forked_signal(const struct pi_forked *f, int number)
 {
-    kill(f->process.pid, number);
+    syscall(SYS_pidfd_send_signal, f->process.end.fd, number, NULL, 0);
+}
+
+bool pi_forked_failed(const struct pi_forked *f)
+{
+    int status = f->process.status;
+    return !f->process.error && !(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 const char *pi_forked_words(char words[PI_FORKED_WORDS], const struct pi_forked *f)
 {
     int status = f->process.status;
-    if (f->process.error || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
-        return NULL;
     const char *name = WIFSIGNALED(status) ? sigabbrev_np(WTERMSIG(status)) : NULL;
-    if (WIFEXITED(status))
+    if (f->process.error)
+        snprintf(words, PI_FORKED_WORDS, "process ended, and somebody else has reaped it");
+    else if (WIFEXITED(status))
         snprintf(words, PI_FORKED_WORDS, "process exited with status %d", WEXITSTATUS(status));
     else if (name)
         snprintf(words, PI_FORKED_WORDS, "process was killed by SIG%s", name);
@@ -146,6 +175,7 @@ void pi_forked_begin(void (*told)(void *arg), void *arg)
     atomic_store(&hearing.posted, false);
     set_handler(SIGTERM, on_term);
     set_handler(SIGINT, on_int);
+    pi_forked_close();
     sigaddset(&mask, SIGPIPE);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }

@@ -20,6 +20,11 @@ struct pi_forked {
 
 enum { PI_FORKED_WORDS = 64 };
 
+/* Around the life of such a parent: where SIGCHLD is ignored, how a child ended would be lost, and
+ * its number be another process's. A child has it as the program had. */
+void pi_forked_open(void);
+void pi_forked_close(void);
+
 /* Forks: in the parent the child's number, and ended() is called once, on the loop; in the child,
  * which then begins, 0; or a negative code with words. On the loop's root task. */
 pid_t pi_forked_start(struct pi_forked *f, void (*ended)(struct pi_forked *f));
@@ -29,8 +34,10 @@ void pi_forked_signal(const struct pi_forked *f, int number);
  * parent's business. */
 void pi_forked_begin(void (*told)(void *arg), void *arg);
 
-/* "process was killed by SIGSEGV", "process exited with status 3"; NULL when it ended as it should.
- */
+/* Whether it was killed, or exited with another status than 0; unknown where somebody else has
+ * reaped it. */
+bool pi_forked_failed(const struct pi_forked *f);
+/* "process was killed by SIGSEGV", "process exited with status 3". */
 const char *pi_forked_words(char words[PI_FORKED_WORDS], const struct pi_forked *f);
 
 #endif

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -85,18 +86,21 @@ static _Noreturn void be_worker(struct supervised *v)
     bool failed = rc < 0 && !atomic_load(&s->stop_requested);
     if (failed)
         pier_log(PIER_LOG_ERROR, "a worker ended", pier_str("error", pier_error()));
+    atomic_store(&v->slot->ended, true);
     pi_fork_exit(failed ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* ---- the supervisor ---- */
 
+/* A status of 0 alone says nothing: a handler may have called exit(3), and all connections of its
+ * worker ended with it. */
 static void log_end(const struct supervised *v)
 {
     char words[PI_FORKED_WORDS];
-    const char *how = pi_forked_words(words, &v->process);
-    if (how)
+    if (!atomic_load(&v->slot->ended) || WIFSIGNALED(v->process.process.status))
         pier_log(PIER_LOG_ERROR, v->killed ? "a worker did not end" : "a worker died",
-                 pier_int("pid", v->process.process.pid), pier_str("error", how),
+                 pier_int("pid", v->process.process.pid),
+                 pier_str("error", pi_forked_words(words, &v->process)),
                  pier_int("connections", atomic_load(&v->slot->load)));
 }
 
@@ -115,13 +119,13 @@ static void plan_restart(struct supervised *v, bool was_good)
     v->due_ns = now + wait_ms * PIER_MILLISECOND;
 }
 
-/* What it had is given back: its places, and its part of the others' turns. */
+/* What it had is given back: its places, and its part of the others' turns. They are told in any
+ * case: it may have died between giving its last place back and saying so. */
 static void clear_slot(struct pier_server *s, struct pi_slot *slot)
 {
     atomic_store(&slot->accepts, false);
     atomic_store(&slot->yields, false);
-    if (atomic_exchange(&slot->load, 0) == 0)
-        return;
+    atomic_store(&slot->load, 0);
     for (int i = 0; i < s->shared->slot_count; i++)
         if (&s->shared->slots[i] != slot)
             pi_bell_ring(s->shared->slots[i].bell_fd);
@@ -130,17 +134,17 @@ static void clear_slot(struct pier_server *s, struct pi_slot *slot)
 static void has_ended(struct pi_forked *f)
 {
     struct supervised *v = PI_CONTAINER_OF(f, struct supervised, process);
-    char words[PI_FORKED_WORDS];
     log_end(v);
     v->lives = false;
     v->all->living--;
     clear_slot(v->all->server, v->slot);
-    plan_restart(v, !f->process.error && !pi_forked_words(words, f));
+    plan_restart(v, atomic_load(&v->slot->ended) && !pi_forked_failed(f));
     pi_ready(v->all->root, 0);
 }
 
 static void start(struct supervised *v)
 {
+    atomic_store(&v->slot->ended, false);
     pid_t pid = pi_forked_start(&v->process, has_ended);
     if (pid == 0)
         be_worker(v);

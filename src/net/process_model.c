@@ -105,11 +105,11 @@ static const char *peer_text(char text[PI_ADDR_TEXT_CAP], const struct pi_accept
 static void log_end(const struct pi_conn_process *p)
 {
     char words[PI_FORKED_WORDS], text[PI_ADDR_TEXT_CAP];
-    const char *how = pi_forked_words(words, &p->process);
-    if (how)
+    if (pi_forked_failed(&p->process))
         pier_log(PIER_LOG_WARN, p->told == KILLED ? "handler did not end" : "connection failed",
                  pier_str("endpoint", p->accepted.listener->endpoint->text),
-                 pier_str("peer", peer_text(text, &p->accepted)), pier_str("error", how));
+                 pier_str("peer", peer_text(text, &p->accepted)),
+                 pier_str("error", pi_forked_words(words, &p->process)));
 }
 
 /* The backend that calls this still looks at the record's descriptor, so the record stays until

@@ -215,10 +215,10 @@ static bool take_signals(struct pier_server *s)
     struct pier_server *nobody = NULL;
     if (s->opts.no_signals || io_is_simulated() || getpid() != (pid_t)syscall(SYS_gettid))
         return false;
+    if (!atomic_compare_exchange_strong(&signalled, &nobody, s))
+        return false; /* what is saved is the other server's */
     for (int i = 0; i < STOP_SIGNALS; i++)
         sigaction(stop_signals[i], NULL, &saved[i]);
-    if (!atomic_compare_exchange_strong(&signalled, &nobody, s))
-        return false;
     struct sigaction ours = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
     for (int i = 0; i < STOP_SIGNALS; i++)
         sigaddset(&ours.sa_mask, stop_signals[i]);
@@ -380,9 +380,13 @@ int pier_server_run(struct pier_server *s)
     sigaddset(&pipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe, &before);
     bool has_signals = take_signals(s);
+    if (has_processes(s))
+        pi_forked_open();
     if (s->announces) /* now: whoever reads it may send a signal at once */
         log_listening(s);
     rc = s->opts.model == PIER_PREFORK ? pi_prefork_run(s) : run_workers(s);
+    if (has_processes(s))
+        pi_forked_close();
     if (has_signals)
         give_signals_back();
     finish(s);

@@ -74,6 +74,7 @@ struct pi_slot {
     _Alignas(64) _Atomic int load; /* connections of this process; of PIER_PROCESSES: all */
     _Atomic bool accepts;
     _Atomic bool yields; /* it leaves what comes to those that have less */
+    _Atomic bool ended;  /* by itself: it has served to the end, or says what went wrong */
     int bell_fd;         /* -1: none */
 };
 

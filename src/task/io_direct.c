@@ -125,6 +125,11 @@ static void on_wake(int number)
     errno = saved;
 }
 
+static bool is_ours(const struct sigaction *action)
+{
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == on_wake;
+}
+
 /* A program that handles the signal keeps it. */
 void io_blocking_open(void)
 {
@@ -143,8 +148,12 @@ void io_blocking_open(void)
 void io_blocking_close(void)
 {
     pthread_mutex_lock(&lock);
-    if (--openers == 0 && atomic_exchange(&may_block, false))
-        sigaction(PI_WAKE_SIGNAL, &before, NULL);
+    if (--openers == 0 && atomic_exchange(&may_block, false)) {
+        struct sigaction now;
+        sigaction(PI_WAKE_SIGNAL, NULL, &now);
+        if (is_ours(&now)) /* and not the program's, meanwhile */
+            sigaction(PI_WAKE_SIGNAL, &before, NULL);
+    }
     pthread_mutex_unlock(&lock);
 }
 
@@ -161,10 +170,14 @@ bool io_blocking_here(void)
 /* What cannot be changed stays as it is: a call that blocks would do so for BLOCK_MS. */
 void io_never_block(struct io_fd *f)
 {
+    static const struct timeval unlimited = { 0 };
     int on = 1;
     f->may_block = false;
     if (f->is_blocking && ioctl(f->fd, FIONBIO, &on) == 0)
         f->is_blocking = false;
+    if (f->limits_block && !f->is_blocking)
+        f->limits_block = setsockopt(f->fd, SOL_SOCKET, SO_RCVTIMEO, &unlimited, sizeof unlimited) <
+                          0;
 }
 
 /* Whether its reads may now be blocking calls. The limit is set first. */
@@ -219,9 +232,12 @@ static ssize_t read_for_a_while(struct pi_task *self, struct io_op *op, int64_t 
         th->tid = (pid_t)syscall(SYS_gettid);
     self->state = PI_PARKED;
     self->cancellable = true;
-    do
-        n = is_over(self, deadline_ns) ? -EAGAIN : recv_blocking(th, op);
-    while (n == -EINTR);
+    do { /* there was time enough; a call that a signal ended has used some of it */
+        pi_thread_drain(th);
+        n = self->state == PI_PARKED ? recv_blocking(th, op) : -EAGAIN;
+    } while (n == -EINTR && can_block(op, deadline_ns));
+    if (n == -EINTR)
+        n = -EAGAIN;
     bool was_woken = self->state != PI_PARKED;
     *rc = finish(self);
     if (!was_woken)

@@ -4,7 +4,7 @@
  *
  * While loops exist, and if nobody else handles SIGSEGV, faults are looked at on a signal stack of
  * the thread's own: one in the running task's guard gets a line on standard error. Then the default
- * action follows, with the same fault.
+ * action follows, with the same fault, or with a signal that was sent instead.
  */
 #define _GNU_SOURCE
 #include "task/task.h"
@@ -27,17 +27,26 @@ static void say(const char *text)
     (void)n; /* the process ends anyway */
 }
 
-static void on_fault(int number, siginfo_t *info, void *context)
+static void name_overflow(const char *at)
 {
     struct pi_task *t = pi_task_self();
     char *bottom = t->context.bottom;
-    char *at = info->si_addr;
-    if (t->home && at < bottom && at >= bottom - PI_STACK_GUARD) {
-        say("pier: task \"");
-        say(t->name);
-        say("\" overflowed its stack\n");
-    }
+    if (!t->home || at >= bottom || at < bottom - PI_STACK_GUARD)
+        return;
+    say("pier: task \"");
+    say(t->name);
+    say("\" overflowed its stack\n");
+}
+
+/* A fault comes again by itself; what was sent, by kill(2) and its like, would not. */
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    bool was_sent = info->si_code <= 0;
+    if (!was_sent)
+        name_overflow(info->si_addr);
     sigaction(number, &before, NULL);
+    if (was_sent)
+        raise(number); /* blocked until this returns */
 }
 
 static void install(void)

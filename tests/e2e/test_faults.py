@@ -28,7 +28,7 @@ HARMLESS = set("""
     posix_spawn_file_actions_destroy posix_spawn_file_actions_init posix_spawnattr_destroy
     posix_spawnattr_init posix_spawnattr_setflags posix_spawnattr_setpgroup
     posix_spawnattr_setsigdefault posix_spawnattr_setsigmask
-    closedir _exit getppid setpgid sigdescr_np
+    closedir _exit getppid raise setpgid sigdescr_np
 """.split())
 
 # What may fail and is left alone, with the reason.
