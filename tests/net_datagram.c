@@ -195,6 +195,35 @@ IN_BOTH_MODELS(what_waits_for_the_server_is_answered_from_its_own_address)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* One socket of a peer's, two addresses of ours, in turn and in one batch. */
+IN_BOTH_MODELS(each_address_that_a_peer_asks_answers_for_itself)
+{
+    struct serving sv;
+    struct pier_server *s = new_server(&opts, "udp://0.0.0.0:0", count_them, NULL);
+    struct pi_addr to = s->listeners[0].addr;
+    int a = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct timeval wait = { .tv_sec = patience() };
+    setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    for (int i = 0; i < 6; i++) {
+        to.in.sin_addr.s_addr = htonl(0x7f000005 + (uint32_t)i % 2);
+        ck_assert_int_eq(sendto(a, "x", 1, 0, &to.any, to.len), 1);
+    }
+    serve_with(&sv, s);
+    int last[2] = { 0 };
+    for (int i = 0; i < 6; i++) {
+        struct sockaddr_in from;
+        socklen_t len = sizeof from;
+        char got[16] = "";
+        ck_assert_int_eq(recvfrom(a, got, sizeof got - 1, 0, (void *)&from, &len), 3);
+        uint32_t which = ntohl(from.sin_addr.s_addr) - 0x7f000005;
+        ck_assert_uint_lt(which, 2);
+        ck_assert_int_eq(atoi(got), ++last[which]);
+    }
+    ck_assert_int_eq(last[0], 3);
+    close(a);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 TEST(an_address_in_use_is_an_error)
 {
     struct serving sv;

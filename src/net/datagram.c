@@ -48,7 +48,7 @@ struct packet {
     bool in_slot;
 };
 
-/* What one peer says. */
+/* What one peer says to one of the addresses that the socket has. */
 struct pi_conv {
     struct pi_post *post;
     struct pi_conv *chain;         /* of its bucket */
@@ -171,10 +171,21 @@ static inline void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
+static uint64_t word_of(const union pi_sockaddr *local)
+{
+    uint64_t halves[2];
+    if (local->any.sa_family == AF_INET)
+        return local->in.sin_addr.s_addr;
+    memcpy(halves, &local->in6.sin6_addr, sizeof halves);
+    return halves[0] ^ halves[1];
+}
+
 /* SipHash-1-3 of four words: peers choose their addresses, and must not choose their bucket. */
-static uint64_t hash(const uint64_t key[2], const union pi_sockaddr *peer)
+static uint64_t hash(const uint64_t key[2], const union pi_sockaddr *peer,
+                     const union pi_sockaddr *local)
 {
     uint64_t words[4] = { 0 };
+    words[3] = word_of(local);
     if (peer->any.sa_family == AF_INET6) {
         memcpy(words, &peer->in6.sin6_addr, 16);
         words[2] = (uint64_t)peer->in6.sin6_port << 32 | peer->in6.sin6_scope_id;
@@ -204,10 +215,20 @@ static bool is_same(const union pi_sockaddr *a, const union pi_sockaddr *b)
            memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
 }
 
-static struct pi_conv **place(const struct pi_post *post, const union pi_sockaddr *peer)
+/* Of our own addresses the ports are no part. */
+static bool is_same_local(const union pi_sockaddr *a, const union pi_sockaddr *b)
 {
-    struct pi_conv **at = &post->buckets[hash(post->key, peer) & (post->bucket_count - 1)];
-    while (*at && !is_same(&(*at)->peer, peer))
+    return a->any.sa_family == b->any.sa_family && (a->any.sa_family == AF_UNSPEC || is_same(a, b));
+}
+
+/* A peer that asks two of our addresses holds two conversations: it knows an answer by the address
+ * that it comes from. */
+static struct pi_conv **place(const struct pi_post *post, const union pi_sockaddr *peer,
+                              const union pi_sockaddr *local)
+{
+    uint64_t at_bucket = hash(post->key, peer, local) & (post->bucket_count - 1);
+    struct pi_conv **at = &post->buckets[at_bucket];
+    while (*at && !(is_same(&(*at)->peer, peer) && is_same_local(&(*at)->extra.local, local)))
         at = &(*at)->chain;
     return at;
 }
@@ -221,7 +242,7 @@ static void grow_table(struct pi_post *post)
         return;
     for (size_t i = 0; i < post->bucket_count; i++) {
         for (struct pi_conv *v = post->buckets[i], *next; v; v = next) {
-            struct pi_conv **at = &more[hash(post->key, &v->peer) & (count - 1)];
+            struct pi_conv **at = &more[hash(post->key, &v->peer, &v->extra.local) & (count - 1)];
             next = v->chain;
             v->chain = *at;
             *at = v;
@@ -261,7 +282,7 @@ static void take_out(struct pi_conv *v)
     struct pi_post *post = v->post;
     if (!v->in_table)
         return;
-    struct pi_conv **at = place(post, &v->peer);
+    struct pi_conv **at = place(post, &v->peer, &v->extra.local);
     PIER_ASSERT(*at == v);
     *at = v->chain;
     unlink_age(post, v);
@@ -269,16 +290,18 @@ static void take_out(struct pi_conv *v)
     v->in_table = false;
 }
 
-static struct pi_conv *put_in(struct pi_post *post, const union pi_sockaddr *peer)
+static struct pi_conv *put_in(struct pi_post *post, const union pi_sockaddr *peer,
+                              const union pi_sockaddr *local)
 {
     struct pi_conv *v = pi_zalloc(sizeof *v);
     if (!v)
         return NULL;
     if (post->conv_count >= post->bucket_count)
         grow_table(post);
-    struct pi_conv **at = place(post, peer);
+    struct pi_conv **at = place(post, peer, local);
     v->post = post;
     v->peer = *peer;
+    v->extra.local = *local;
     v->chain = *at;
     *at = v;
     v->in_table = true;
@@ -452,7 +475,7 @@ static int run_length(const struct reply *r, int count, bool segments)
     int n = 1;
     int most = segments && count > 1 ? (count < PI_SEGMENTS_MAX ? count : PI_SEGMENTS_MAX) : 1;
     while (n < most && r[n].len <= r->len && len + r[n].len <= PI_SEGMENTS_BYTES &&
-           is_same(&r->peer, &r[n].peer)) {
+           is_same(&r->peer, &r[n].peer) && is_same_local(&r->extra.local, &r[n].extra.local)) {
         len += r[n].len;
         if (r[n++].len < r->len)
             break;
@@ -1086,35 +1109,36 @@ static void start_waiting(struct pi_post *post)
 }
 
 /* The address that the datagram was sent to, unless that is a group's. */
-static void keep_local(struct pi_conv *v, struct msghdr *msg)
+static union pi_sockaddr local_of(struct msghdr *msg)
 {
+    union pi_sockaddr local = { .in6 = { 0 } };
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
-            v->extra.local.in = (struct sockaddr_in){ .sin_family = AF_INET,
-                                                      .sin_addr = info.ipi_spec_dst };
+            local.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = info.ipi_spec_dst };
         } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
             if (!IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
-                v->extra.local.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
-                                                            .sin6_addr = info.ipi6_addr };
+                local.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+                                                   .sin6_addr = info.ipi6_addr };
         }
     }
+    return local;
 }
 
 /* Its peer's conversation, begun if need be; *fresh: it has no handler yet. With the lock held. */
 static struct pi_conv *find_conv(struct pi_post *post, int slot, bool *fresh)
 {
     const union pi_sockaddr *peer = &post->in.peers[slot];
-    struct pi_conv *v = *place(post, peer);
+    union pi_sockaddr local = { .in6 = { 0 } };
+    if (post->is_anywhere)
+        local = local_of(&post->in.msgs[slot].msg_hdr);
+    struct pi_conv *v = *place(post, peer, &local);
     *fresh = v == NULL;
-    if (!v) {
-        v = put_in(post, peer);
-        if (v && post->is_anywhere)
-            keep_local(v, &post->in.msgs[slot].msg_hdr);
-    }
+    if (!v)
+        v = put_in(post, peer, &local);
     if (v)
         heard(post, v);
     return v;
