@@ -510,6 +510,94 @@ IN_BOTH_MODELS(a_full_queue_drops_the_newest_and_counts)
     pier_event_fini(&g.open);
 }
 
+static int tell_lengths(struct pier_conn *c, void *arg)
+{
+    char *buf = malloc(65536);
+    ssize_t n;
+    ck_assert_ptr_nonnull(buf);
+    while ((n = pier_read(c, buf, 65536)) > 0)
+        pier_printf(c, "%zd", n);
+    free(buf);
+    return (int)n;
+}
+
+/* Holds the first conversations, and answers the others. */
+struct some_held {
+    struct gate gate;
+    int count;
+    _Atomic int served;
+};
+
+static int hold_the_first(struct pier_conn *c, void *arg)
+{
+    struct some_held *h = arg;
+    if (atomic_fetch_add(&h->served, 1) < h->count)
+        return hold(c, &h->gate);
+    return tell_lengths(c, NULL);
+}
+
+IN_BOTH_MODELS(what_two_peers_have_waiting_leaves_room_for_the_others)
+{
+    enum { LARGE = 65000, SENT = 300 };
+    static char large[LARGE];
+    struct serving sv;
+    struct some_held h = { .count = 2 };
+    pier_event_init(&h.gate.open, 0);
+    serve(&sv, &opts, URL, hold_the_first, &h);
+    int peers[] = { peer_of(&sv), peer_of(&sv), peer_of(&sv) };
+    say(peers[0], "x");
+    say(peers[1], "x");
+    AWAIT(h.gate.inside == 2);
+    for (int i = 0; i < SENT; i++) {
+        ck_assert_int_eq(send(peers[0], large, sizeof large, 0), LARGE);
+        ck_assert_int_eq(send(peers[1], large, sizeof large, 0), LARGE);
+        pier_sleep(PIER_MILLISECOND / 4); /* they need not all arrive: most of them do */
+    }
+    ck_assert_int_eq(send(peers[2], large, sizeof large, 0), LARGE);
+    expect(peers[2], "65000");
+    pier_event_set(&h.gate.open);
+    for (int i = 0; i < 3; i++)
+        close(peers[i]);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    pier_event_fini(&h.gate.open);
+}
+
+/* However long ago they were heard: those whose handlers are busy are in nobody's way. */
+IN_BOTH_MODELS(a_place_is_found_behind_many_that_are_busy)
+{
+    enum { BUSY = 100, IDLE = 4 };
+    struct serving sv;
+    struct some_held h = { .count = BUSY };
+    pier_event_init(&h.gate.open, 0);
+    opts.max_conns = BUSY + IDLE;
+    serve(&sv, &opts, URL, hold_the_first, &h);
+    int peers[BUSY + IDLE + 1], count = 0;
+    for (; count < BUSY; count++) {
+        peers[count] = peer_of(&sv);
+        say(peers[count], "x");
+        AWAIT(h.gate.inside == count + 1);
+    }
+    for (; count < BUSY + IDLE; count++) {
+        peers[count] = peer_of(&sv);
+        say(peers[count], "x");
+        expect(peers[count], "1");
+    }
+    peers[count] = peer_of(&sv);
+    struct timeval soon = { .tv_usec = 100 * 1000 };
+    setsockopt(peers[count], SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    char got[16];
+    int tries = 0;
+    do
+        say(peers[count], "x"); /* a thread may not have been idle yet: once more */
+    while (recv(peers[count], got, sizeof got, 0) != 1 && ++tries < 100);
+    ck_assert_int_lt(tries, 100);
+    pier_event_set(&h.gate.open);
+    for (int i = 0; i <= count; i++)
+        close(peers[i]);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    pier_event_fini(&h.gate.open);
+}
+
 IN_BOTH_MODELS(who_finds_no_place_is_dropped_and_counted)
 {
     struct serving sv;

@@ -24,12 +24,13 @@ enum {
     SLOTS = 64,
     SLOT_BYTES = 65536,     /* of address space: only what datagrams reach is memory */
     QUEUE_MAX = 256,        /* datagrams of one conversation */
+    QUEUED_BYTES = 1 << 20, /* of one conversation: a few that are busy leave room for others */
     QUEUE_BYTES = 16 << 20, /* on the heap, of all of a post */
     BUCKETS_FIRST = 256,
     OUT_MAX = 256, /* replies gathered */
     OUT_BYTES = 256 * 1024,
     BATCH = 64,         /* messages of one send */
-    EVICT_LOOK = 64,    /* conversations looked at for an idle one */
+    EVICT_LOOK = 64,    /* conversations looked at for an idle one, at once */
     WAITING_MAX = 1024, /* conversations without a handler yet */
     PLACE_RETRY_MS = 5, /* for a place that an evicted one is about to leave */
     PLACE_MS = 1000,
@@ -58,6 +59,7 @@ struct pi_conv {
     struct pi_extra extra; /* the address that the peer knows us by */
     struct packet *first, *last;
     int count;
+    size_t bytes; /* in the queue */
     int64_t heard_ns;
     bool in_table, is_served, is_over;
     bool waits; /* its handler, for the next datagram */
@@ -318,6 +320,7 @@ static void unqueue(struct packet *p)
     *(p->prev ? &p->prev->next : &v->first) = p->next;
     *(p->next ? &p->next->prev : &v->last) = p->prev;
     v->count--;
+    v->bytes -= p->len;
     p->conv = NULL;
 }
 
@@ -329,6 +332,7 @@ static void queue(struct pi_conv *v, struct packet *p)
     *(v->last ? &v->last->next : &v->first) = p;
     v->last = p;
     v->count++;
+    v->bytes += p->len;
 }
 
 static void free_packet(struct pi_post *post, struct packet *p)
@@ -1021,14 +1025,26 @@ static bool is_idle(const struct pi_conv *v)
     return v->is_served && v->conn && v->waits && !v->first;
 }
 
+/* The conversation that has been idle for longest, or NULL. Those that are busy go to the end of
+ * the list: next time, however many they are, nobody looks past them. With the lock held. */
+static struct pi_conv *longest_idle(struct pi_post *post)
+{
+    for (int i = 0; i < EVICT_LOOK && post->oldest; i++) {
+        struct pi_conv *v = post->oldest;
+        if (is_idle(v))
+            return v;
+        unlink_age(post, v);
+        link_newest(post, v);
+    }
+    return NULL;
+}
+
 /* Ends the conversation that has been idle for longest; whether there was one. */
 static bool evict(struct pi_post *post)
 {
     lock(post);
-    struct pi_conv *v = post->oldest;
-    for (int i = 0; v && i < EVICT_LOOK && !is_idle(v); i++)
-        v = v->newer;
-    bool found = v && is_idle(v);
+    struct pi_conv *v = longest_idle(post);
+    bool found = v != NULL;
     if (found) {
         take_out(v);
         v->is_over = true;
@@ -1150,7 +1166,7 @@ static bool accept_packet(struct pi_conv *v, struct packet *p)
     struct pi_post *post = v->post;
     if (v->feed.fd > 0)
         return feed(v, p);
-    if (v->count >= QUEUE_MAX)
+    if (v->count >= QUEUE_MAX || v->bytes + p->len > QUEUED_BYTES)
         return false;
     if (post->is_shared && !(p = copy_packet(post, p)))
         return false;
