@@ -474,6 +474,38 @@ TEST(a_full_server_with_threads_gives_an_idle_ones_place)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* Whoever can send a few datagrams must not keep connections out for a minute. */
+IN_BOTH_MODELS(idle_conversations_make_room_for_connections)
+{
+    enum { PLACES = 4 };
+    struct serving sv;
+    pier_log_set(keep_record, NULL);
+    opts.max_conns = PLACES;
+    struct pier_server *s = pier_server_new(&opts);
+    ck_assert_int_eq(pier_server_add(s, "tcp://127.0.0.1:0", echo, NULL), 0);
+    ck_assert_int_eq(pier_server_add(s, URL, count_them, NULL), 0); /* another worker's */
+    ck_assert_int_eq(pier_server_listen(s), 0);
+    serve_with(&sv, s);
+    int peers[PLACES], conns[PLACES];
+    for (int i = 0; i < PLACES; i++) {
+        peers[i] = plain_socket(&s->listeners[1].addr);
+        say(peers[i], "x");
+        expect(peers[i], "1 x");
+    }
+    for (int i = 0; i < PLACES; i++) {
+        conns[i] = client(s);
+        exchange(conns[i], "here");
+    }
+    say(peers[0], "x"); /* connections keep their places */
+    AWAIT(pier_server_dropped(s) == 1);
+    for (int i = 0; i < PLACES; i++) {
+        exchange(conns[i], "still");
+        close(conns[i]);
+        close(peers[i]);
+    }
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 static int hold(struct pier_conn *c, void *arg)
 {
     struct gate *g = arg;

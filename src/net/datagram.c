@@ -1073,12 +1073,14 @@ static int start_somehow(struct pi_conv *v)
         pi_ready(v->post->worker->root, 0);
         return may_wait(v) ? 0 : -EBUSY;
     }
-    int rc = start_handler(v);
+    /* Places that connections wait for are not taken from them. */
+    bool is_last = !v->place_ns && pi_place_is_awaited(v->post->worker);
+    int rc = is_last ? -EBUSY : start_handler(v);
     if (rc != -EBUSY)
         return rc;
     if (!v->place_ns) {
         if (!evict(v->post))
-            return rc;
+            return is_last ? start_handler(v) : rc;
         v->place_ns = pier_after(PLACE_MS * PIER_MILLISECOND);
         if (!v->post->is_shared && !v->post->forks) {
             pi_pass(pi_task_self()); /* a task needs no more than its turn to leave */
@@ -1378,6 +1380,14 @@ void pi_posts_start(struct pi_worker *w)
     for (struct pi_post *post = w->posts; post; post = post->next)
         if (post->forks)
             start_waiting(post);
+}
+
+bool pi_posts_evict(struct pi_worker *w)
+{
+    for (struct pi_post *post = w->posts; post; post = post->next)
+        if (evict(post))
+            return true;
+    return false;
 }
 
 void pi_posts_close(struct pi_worker *w)

@@ -262,6 +262,48 @@ static void say_why(struct pier_server *s, const struct pi_listener *l, int rc)
                  pier_str("error", pier_strerror(rc)));
 }
 
+static bool has_posts(const struct pier_server *s)
+{
+    for (int i = 0; i < s->listener_count; i++)
+        if (s->listeners[i].endpoint->url.scheme == PI_UDP)
+            return true;
+    return false;
+}
+
+/* A conversation that is idle makes room: one of this worker's, or of each of the others'. */
+static void evict_somewhere(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    if (pi_posts_evict(w))
+        return;
+    for (int i = 0; s->shared && i < s->shared->slot_count; i++) {
+        struct pi_slot *slot = &s->shared->slots[i];
+        if (slot == w->slot)
+            continue;
+        atomic_store(&slot->must_evict, true);
+        pi_bell_ring(slot->bell_fd);
+    }
+    for (int i = 0; !s->shared && i < s->worker_count; i++)
+        if (&s->workers[i] != w)
+            atomic_store(&s->workers[i].must_evict, true);
+    if (s->worker_count > 1)
+        pi_server_nudge(s);
+}
+
+/* Conversations leave by being silent for long, and who has no connection at all may have begun
+ * them all: so it is them who make room for connections. Whether they can. */
+static bool ask_for_place(struct pi_acceptor *ac)
+{
+    int64_t now = pi_clock_ns();
+    if (!has_posts(ac->worker->server))
+        return false;
+    if (ac->asked_ns && now - ac->asked_ns < RETRY_MS / 2 * PIER_MILLISECOND)
+        return true;
+    ac->asked_ns = now;
+    evict_somewhere(ac->worker);
+    return true;
+}
+
 /* Whether pending must be left to the worker's own task: a process begins on the thread's own
  * stack, not on the poller's. */
 static bool leave_to_root(struct pi_acceptor *ac)
@@ -285,10 +327,13 @@ static bool settle_pending(struct pi_acceptor *ac)
     int rc = pi_serve_start(ac->worker, a);
     if (rc == 0) {
         a->fd = -1;
+        ac->asked_ns = 0;
         return true;
     }
     say_why(ac->worker->server, ac->listener, rc);
     pause_accept(ac, rc != -EBUSY);
+    if (rc == -EBUSY && ask_for_place(ac))
+        pause_accept(ac, true); /* somebody else may be faster: then it asks again */
     /* The last connection may have ended between the count and the pause. */
     if (rc == -EBUSY && pi_conns(ac->worker->server) < pi_max_conns(ac->worker->server))
         pi_server_nudge(ac->worker->server);
@@ -455,6 +500,9 @@ static void settle_left(struct pi_worker *w)
 
 void pi_worker_look(struct pi_worker *w)
 {
+    bool must_evict = atomic_exchange(w->slot ? &w->slot->must_evict : &w->must_evict, false);
+    if (must_evict && !w->stopping)
+        pi_posts_evict(w);
     for (int i = 0; i < w->server->listener_count && !w->stopping; i++)
         resume(&w->acceptors[i]);
     pi_ready(w->root, 0);
