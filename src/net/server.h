@@ -108,6 +108,7 @@ struct pi_worker {
     int bell_fd;             /* that it listens to; -1: none */
     struct pi_bell bell;
     bool stopping, has_thread;
+    _Atomic bool has_failed; /* it never served: its udp:// sockets are the first one's */
     pthread_t id;
     int rc; /* of a worker's thread */
 };

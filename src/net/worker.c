@@ -784,7 +784,8 @@ static bool owns_post(const struct pi_worker *w, int index)
     const struct pier_server *s = w->server;
     if (w->slot && s->opts.model == PIER_PREFORK)
         return w->slot == &s->shared->slots[index % s->shared->slot_count];
-    return w == &s->workers[index % s->worker_count];
+    const struct pi_worker *owner = &s->workers[index % s->worker_count];
+    return w == (atomic_load(&owner->has_failed) ? &s->workers[0] : owner);
 }
 
 /* A stream listener is every worker's; the peers of a datagram socket are one's. */
@@ -796,6 +797,17 @@ static int begin(struct pi_acceptor *ac, int index)
     else if (owns_post(w, index))
         return pi_post_open(w, ac->listener);
     return 0;
+}
+
+/* Serves the datagram sockets of workers that have failed since it began. */
+static int take_posts_over(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    int rc = 0;
+    for (int i = 0; i < s->listener_count && rc == 0 && !w->slot; i++)
+        if (w->acceptors[i].is_post && owns_post(w, i) && s->listeners[i].fd >= 0)
+            rc = pi_post_open(w, &s->listeners[i]);
+    return rc;
 }
 
 /* Serves until the server stops: 0, or the code that cancelled it. */
@@ -811,6 +823,8 @@ static int serve(struct pi_worker *w)
     }
     while (rc == 0 && !atomic_load(&s->stop_requested)) {
         rc = await_nudge(w, 0, "connections");
+        if (rc == 0 && w == &s->workers[0])
+            rc = take_posts_over(w);
         settle_left(w);
         pi_posts_start(w);
     }
@@ -834,8 +848,11 @@ int pi_worker_run(struct pi_worker *w)
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
         pi_posts_close(w);
-    } else if (atomic_fetch_sub(&s->open_workers, 1) == 1) {
-        pi_server_close_listeners(s);
+    } else {
+        atomic_store(&w->has_failed, true);
+        if (atomic_fetch_sub(&s->open_workers, 1) == 1)
+            pi_server_close_listeners(s);
+        pi_server_nudge(s);
     }
     pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
