@@ -943,7 +943,8 @@ BOTH(a_refusal_before_any_reply_goes_on_to_the_next_address)
     int port = row_of(&st, ips, 2);
     names_set(ips, 3, 0);
     snprintf(url, sizeof url, "udp://three.test:%d", port);
-    struct pier_conn *c = dial_url(url);
+    struct pier_conn *c = pier_dial(url, &(struct pier_dial_opts){ .sock.recv_buffer = 12345 });
+    ck_assert_msg(c != NULL, "%s", pier_error());
     const char *first = pier_peer(c);
     ck_assert_int_eq(pier_puts(c, "hello"), 5);
     struct pi_addr from = { .len = sizeof from.un };
@@ -952,6 +953,10 @@ BOTH(a_refusal_before_any_reply_goes_on_to_the_next_address)
     ck_assert_int_eq(pier_read(c, got, sizeof got), -ETIMEDOUT); /* it has moved on meanwhile */
     ck_assert_int_eq(recvfrom(st.fd, got, sizeof got, 0, &from.any, &from.len), 5);
     ck_assert_int_eq(memcmp(got, "hello", 5), 0);
+    int room = 0;
+    socklen_t room_len = sizeof room;
+    getsockopt(pier_conn_fd(c), SOL_SOCKET, SO_RCVBUF, &room, &room_len);
+    ck_assert_int_eq(room, 2 * 12345); /* socket(7): doubled; the next address's, too */
     sendto(st.fd, "here", 4, 0, &from.any, from.len);
     expect_text(c, "here");
     snprintf(peer, sizeof peer, "127.0.0.4:%d", port);
