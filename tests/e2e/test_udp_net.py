@@ -166,7 +166,9 @@ int main(int argc, char **argv)
         struct pier_datagram d = { .bytes = argv[i], .len = strlen(argv[i]), .peer = to };
         rc = pier_udp_send(u, &d, 1);
     }
-    return rc < 0 ? pier_fail("sender") : 0;
+    int code = rc < 0 ? pier_fail("sender") : 0;
+    pier_udp_close(u); /* what nobody points to any more at the exit would be a leak */
+    return code;
 }
 """
 
