@@ -144,8 +144,10 @@ int main(int argc, char **argv)
                d.ttl);
         fflush(stdout);
         if (d.len == 3 && memcmp(buf, "end", 3) == 0)
-            return 0;
+            break;
     }
+    pier_udp_close(u); /* what nobody points to any more at the exit would be a leak */
+    return 0;
 }
 """
 
