@@ -195,6 +195,35 @@ IN_BOTH_MODELS(what_waits_for_the_server_is_answered_from_its_own_address)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* One socket of a peer's, two addresses of ours, in turn and in one batch. */
+IN_BOTH_MODELS(each_address_that_a_peer_asks_answers_for_itself)
+{
+    struct serving sv;
+    struct pier_server *s = new_server(&opts, "udp://0.0.0.0:0", count_them, NULL);
+    struct pi_addr to = s->listeners[0].addr;
+    int a = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct timeval wait = { .tv_sec = patience() };
+    setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    for (int i = 0; i < 6; i++) {
+        to.in.sin_addr.s_addr = htonl(0x7f000005 + (uint32_t)i % 2);
+        ck_assert_int_eq(sendto(a, "x", 1, 0, &to.any, to.len), 1);
+    }
+    serve_with(&sv, s);
+    int last[2] = { 0 };
+    for (int i = 0; i < 6; i++) {
+        struct sockaddr_in from;
+        socklen_t len = sizeof from;
+        char got[16] = "";
+        ck_assert_int_eq(recvfrom(a, got, sizeof got - 1, 0, (void *)&from, &len), 3);
+        uint32_t which = ntohl(from.sin_addr.s_addr) - 0x7f000005;
+        ck_assert_uint_lt(which, 2);
+        ck_assert_int_eq(atoi(got), ++last[which]);
+    }
+    ck_assert_int_eq(last[0], 3);
+    close(a);
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 TEST(an_address_in_use_is_an_error)
 {
     struct serving sv;
@@ -445,6 +474,38 @@ TEST(a_full_server_with_threads_gives_an_idle_ones_place)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* Whoever can send a few datagrams must not keep connections out for a minute. */
+IN_BOTH_MODELS(idle_conversations_make_room_for_connections)
+{
+    enum { PLACES = 4 };
+    struct serving sv;
+    pier_log_set(keep_record, NULL);
+    opts.max_conns = PLACES;
+    struct pier_server *s = pier_server_new(&opts);
+    ck_assert_int_eq(pier_server_add(s, "tcp://127.0.0.1:0", echo, NULL), 0);
+    ck_assert_int_eq(pier_server_add(s, URL, count_them, NULL), 0); /* another worker's */
+    ck_assert_int_eq(pier_server_listen(s), 0);
+    serve_with(&sv, s);
+    int peers[PLACES], conns[PLACES];
+    for (int i = 0; i < PLACES; i++) {
+        peers[i] = plain_socket(&s->listeners[1].addr);
+        say(peers[i], "x");
+        expect(peers[i], "1 x");
+    }
+    for (int i = 0; i < PLACES; i++) {
+        conns[i] = client(s);
+        exchange(conns[i], "here");
+    }
+    say(peers[0], "x"); /* connections keep their places */
+    AWAIT(pier_server_dropped(s) == 1);
+    for (int i = 0; i < PLACES; i++) {
+        exchange(conns[i], "still");
+        close(conns[i]);
+        close(peers[i]);
+    }
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 static int hold(struct pier_conn *c, void *arg)
 {
     struct gate *g = arg;
@@ -479,6 +540,99 @@ IN_BOTH_MODELS(a_full_queue_drops_the_newest_and_counts)
     ck_assert_int_eq(end_serving(&sv), 0);
     ck_assert_int_gt(said("datagrams dropped"), 0);
     pier_event_fini(&g.open);
+}
+
+static int tell_lengths(struct pier_conn *c, void *arg)
+{
+    char *buf = malloc(65536);
+    ssize_t n;
+    ck_assert_ptr_nonnull(buf);
+    while ((n = pier_read(c, buf, 65536)) > 0)
+        pier_printf(c, "%zd", n);
+    free(buf);
+    return (int)n;
+}
+
+/* Holds the first conversations, and answers the others. */
+struct some_held {
+    struct gate gate;
+    int count;
+    _Atomic int served;
+};
+
+static int hold_the_first(struct pier_conn *c, void *arg)
+{
+    struct some_held *h = arg;
+    if (atomic_fetch_add(&h->served, 1) < h->count)
+        return hold(c, &h->gate);
+    return tell_lengths(c, NULL);
+}
+
+/* Sends it until it is answered: the receive buffer may still be full of what came before. */
+static void insist(int fd, const void *bytes, size_t len)
+{
+    struct timeval soon = { .tv_usec = 100 * 1000 };
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    char got[16] = "";
+    int tries = 0;
+    do
+        ck_assert_int_eq(send(fd, bytes, len, 0), (ssize_t)len);
+    while (recv(fd, got, sizeof got - 1, 0) < 0 && ++tries < 10 * patience());
+    ck_assert_int_eq(atoi(got), (int)len);
+}
+
+IN_BOTH_MODELS(what_two_peers_have_waiting_leaves_room_for_the_others)
+{
+    enum { LARGE = 65000, SENT = 300 };
+    static char large[LARGE];
+    struct serving sv;
+    struct some_held h = { .count = 2 };
+    pier_event_init(&h.gate.open, 0);
+    serve(&sv, &opts, URL, hold_the_first, &h);
+    int peers[] = { peer_of(&sv), peer_of(&sv), peer_of(&sv) };
+    say(peers[0], "x");
+    say(peers[1], "x");
+    AWAIT(h.gate.inside == 2);
+    for (int i = 0; i < SENT; i++) {
+        ck_assert_int_eq(send(peers[0], large, sizeof large, 0), LARGE);
+        ck_assert_int_eq(send(peers[1], large, sizeof large, 0), LARGE);
+        pier_sleep(PIER_MILLISECOND / 4); /* they need not all arrive: most of them do */
+    }
+    insist(peers[2], large, sizeof large);
+    pier_event_set(&h.gate.open);
+    for (int i = 0; i < 3; i++)
+        close(peers[i]);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    pier_event_fini(&h.gate.open);
+}
+
+/* However long ago they were heard: those whose handlers are busy are in nobody's way. */
+IN_BOTH_MODELS(a_place_is_found_behind_many_that_are_busy)
+{
+    enum { BUSY = 100, IDLE = 4 };
+    struct serving sv;
+    struct some_held h = { .count = BUSY };
+    pier_event_init(&h.gate.open, 0);
+    opts.max_conns = BUSY + IDLE;
+    serve(&sv, &opts, URL, hold_the_first, &h);
+    int peers[BUSY + IDLE + 1], count = 0;
+    for (; count < BUSY; count++) {
+        peers[count] = peer_of(&sv);
+        say(peers[count], "x");
+        AWAIT(h.gate.inside == count + 1);
+    }
+    for (; count < BUSY + IDLE; count++) {
+        peers[count] = peer_of(&sv);
+        say(peers[count], "x");
+        expect(peers[count], "1");
+    }
+    peers[count] = peer_of(&sv);
+    insist(peers[count], "x", 1); /* a thread may not have been idle yet */
+    pier_event_set(&h.gate.open);
+    for (int i = 0; i <= count; i++)
+        close(peers[i]);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    pier_event_fini(&h.gate.open);
 }
 
 IN_BOTH_MODELS(who_finds_no_place_is_dropped_and_counted)
@@ -789,7 +943,8 @@ BOTH(a_refusal_before_any_reply_goes_on_to_the_next_address)
     int port = row_of(&st, ips, 2);
     names_set(ips, 3, 0);
     snprintf(url, sizeof url, "udp://three.test:%d", port);
-    struct pier_conn *c = dial_url(url);
+    struct pier_conn *c = pier_dial(url, &(struct pier_dial_opts){ .sock.recv_buffer = 12345 });
+    ck_assert_msg(c != NULL, "%s", pier_error());
     const char *first = pier_peer(c);
     ck_assert_int_eq(pier_puts(c, "hello"), 5);
     struct pi_addr from = { .len = sizeof from.un };
@@ -798,6 +953,10 @@ BOTH(a_refusal_before_any_reply_goes_on_to_the_next_address)
     ck_assert_int_eq(pier_read(c, got, sizeof got), -ETIMEDOUT); /* it has moved on meanwhile */
     ck_assert_int_eq(recvfrom(st.fd, got, sizeof got, 0, &from.any, &from.len), 5);
     ck_assert_int_eq(memcmp(got, "hello", 5), 0);
+    int room = 0;
+    socklen_t room_len = sizeof room;
+    getsockopt(pier_conn_fd(c), SOL_SOCKET, SO_RCVBUF, &room, &room_len);
+    ck_assert_int_eq(room, 2 * 12345); /* socket(7): doubled; the next address's, too */
     sendto(st.fd, "here", 4, 0, &from.any, from.len);
     expect_text(c, "here");
     snprintf(peer, sizeof peer, "127.0.0.4:%d", port);

@@ -451,6 +451,31 @@ TEST(server_goes_on_without_a_worker_that_failed_and_closes_its_listeners)
     ck_assert_int_eq(finish_serving(&sv), 0);
 }
 
+/* Each of which belongs to one worker only. */
+TEST(server_serves_the_datagrams_of_workers_that_failed)
+{
+    enum { ENDPOINTS = 3 };
+    if (strcmp(pier_backend(NULL), "epoll") != 0)
+        test_skip("the fault is in epoll");
+    int before = count_fds();
+    struct serving sv = { .fds = before };
+    pier_log_set(keep_record, NULL);
+    sv.server = pier_server_new(&(struct pier_serve_opts){ .workers = ENDPOINTS });
+    for (int i = 0; i < ENDPOINTS; i++)
+        ck_assert_int_eq(pier_server_add(sv.server, "udp://127.0.0.1:0", echo, NULL), 0);
+    ck_assert_int_eq(pier_server_listen(sv.server), 0);
+    ck_assert_int_eq(pthread_create(&sv.thread, NULL, run_with_the_only_epoll, &sv), 0);
+    for (int i = 0; i < ENDPOINTS; i++) {
+        struct pier_conn *c = pier_dial(pier_server_url(sv.server, i), NULL);
+        char got[16] = "";
+        pier_set_timeouts(c, patience() * 1000, 0);
+        pier_puts(c, "hello");
+        ck_assert_int_eq(pier_read_text(c, got, sizeof got), 5);
+        pier_close(c);
+    }
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 /* ---- stopping ---- */
 
 EACH_MODEL(server_stopped_before_its_run_returns_at_once)

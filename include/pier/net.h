@@ -245,8 +245,8 @@ PIER_API int pier_service_name(char *name, size_t cap, int port, const char *pro
  * is -EOPNOTSUPP. A dialled name's IPv4 addresses come first; one that refuses (ICMP) before any
  * reply has come gives way to the next, which is sent the last datagram again. A served peer is a
  * conversation: it ends, its read returns 0, after a while of silence (silence_ms of
- * pier_serve_opts), or when the server is full and it has been idle for longest. Empty datagrams
- * are seen only by what follows. */
+ * pier_serve_opts), or when the server is full, a peer or a connection wants its place, and it has
+ * been idle for longest. Empty datagrams are seen only by what follows. */
 
 /* An IPv4 or IPv6 address and a port: plain data that begins with a struct sockaddr_in or
  * sockaddr_in6. All zero: none. */

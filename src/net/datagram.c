@@ -24,12 +24,13 @@ enum {
     SLOTS = 64,
     SLOT_BYTES = 65536,     /* of address space: only what datagrams reach is memory */
     QUEUE_MAX = 256,        /* datagrams of one conversation */
+    QUEUED_BYTES = 1 << 20, /* of one conversation: a few that are busy leave room for others */
     QUEUE_BYTES = 16 << 20, /* on the heap, of all of a post */
     BUCKETS_FIRST = 256,
     OUT_MAX = 256, /* replies gathered */
     OUT_BYTES = 256 * 1024,
     BATCH = 64,         /* messages of one send */
-    EVICT_LOOK = 64,    /* conversations looked at for an idle one */
+    EVICT_LOOK = 64,    /* conversations looked at for an idle one, at once */
     WAITING_MAX = 1024, /* conversations without a handler yet */
     PLACE_RETRY_MS = 5, /* for a place that an evicted one is about to leave */
     PLACE_MS = 1000,
@@ -48,7 +49,7 @@ struct packet {
     bool in_slot;
 };
 
-/* What one peer says. */
+/* What one peer says to one of the addresses that the socket has. */
 struct pi_conv {
     struct pi_post *post;
     struct pi_conv *chain;         /* of its bucket */
@@ -58,6 +59,7 @@ struct pi_conv {
     struct pi_extra extra; /* the address that the peer knows us by */
     struct packet *first, *last;
     int count;
+    size_t bytes; /* in the queue */
     int64_t heard_ns;
     bool in_table, is_served, is_over;
     bool waits; /* its handler, for the next datagram */
@@ -171,10 +173,21 @@ static inline void sip_round(uint64_t v[4])
     v[2] = rotate(v[2], 32);
 }
 
+static uint64_t word_of(const union pi_sockaddr *local)
+{
+    uint64_t halves[2];
+    if (local->any.sa_family == AF_INET)
+        return local->in.sin_addr.s_addr;
+    memcpy(halves, &local->in6.sin6_addr, sizeof halves);
+    return halves[0] ^ halves[1];
+}
+
 /* SipHash-1-3 of four words: peers choose their addresses, and must not choose their bucket. */
-static uint64_t hash(const uint64_t key[2], const union pi_sockaddr *peer)
+static uint64_t hash(const uint64_t key[2], const union pi_sockaddr *peer,
+                     const union pi_sockaddr *local)
 {
     uint64_t words[4] = { 0 };
+    words[3] = word_of(local);
     if (peer->any.sa_family == AF_INET6) {
         memcpy(words, &peer->in6.sin6_addr, 16);
         words[2] = (uint64_t)peer->in6.sin6_port << 32 | peer->in6.sin6_scope_id;
@@ -204,10 +217,20 @@ static bool is_same(const union pi_sockaddr *a, const union pi_sockaddr *b)
            memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr, sizeof a->in6.sin6_addr) == 0;
 }
 
-static struct pi_conv **place(const struct pi_post *post, const union pi_sockaddr *peer)
+/* Of our own addresses the ports are no part. */
+static bool is_same_local(const union pi_sockaddr *a, const union pi_sockaddr *b)
 {
-    struct pi_conv **at = &post->buckets[hash(post->key, peer) & (post->bucket_count - 1)];
-    while (*at && !is_same(&(*at)->peer, peer))
+    return a->any.sa_family == b->any.sa_family && (a->any.sa_family == AF_UNSPEC || is_same(a, b));
+}
+
+/* A peer that asks two of our addresses holds two conversations: it knows an answer by the address
+ * that it comes from. */
+static struct pi_conv **place(const struct pi_post *post, const union pi_sockaddr *peer,
+                              const union pi_sockaddr *local)
+{
+    uint64_t at_bucket = hash(post->key, peer, local) & (post->bucket_count - 1);
+    struct pi_conv **at = &post->buckets[at_bucket];
+    while (*at && !(is_same(&(*at)->peer, peer) && is_same_local(&(*at)->extra.local, local)))
         at = &(*at)->chain;
     return at;
 }
@@ -221,7 +244,7 @@ static void grow_table(struct pi_post *post)
         return;
     for (size_t i = 0; i < post->bucket_count; i++) {
         for (struct pi_conv *v = post->buckets[i], *next; v; v = next) {
-            struct pi_conv **at = &more[hash(post->key, &v->peer) & (count - 1)];
+            struct pi_conv **at = &more[hash(post->key, &v->peer, &v->extra.local) & (count - 1)];
             next = v->chain;
             v->chain = *at;
             *at = v;
@@ -261,7 +284,7 @@ static void take_out(struct pi_conv *v)
     struct pi_post *post = v->post;
     if (!v->in_table)
         return;
-    struct pi_conv **at = place(post, &v->peer);
+    struct pi_conv **at = place(post, &v->peer, &v->extra.local);
     PIER_ASSERT(*at == v);
     *at = v->chain;
     unlink_age(post, v);
@@ -269,16 +292,18 @@ static void take_out(struct pi_conv *v)
     v->in_table = false;
 }
 
-static struct pi_conv *put_in(struct pi_post *post, const union pi_sockaddr *peer)
+static struct pi_conv *put_in(struct pi_post *post, const union pi_sockaddr *peer,
+                              const union pi_sockaddr *local)
 {
     struct pi_conv *v = pi_zalloc(sizeof *v);
     if (!v)
         return NULL;
     if (post->conv_count >= post->bucket_count)
         grow_table(post);
-    struct pi_conv **at = place(post, peer);
+    struct pi_conv **at = place(post, peer, local);
     v->post = post;
     v->peer = *peer;
+    v->extra.local = *local;
     v->chain = *at;
     *at = v;
     v->in_table = true;
@@ -295,6 +320,7 @@ static void unqueue(struct packet *p)
     *(p->prev ? &p->prev->next : &v->first) = p->next;
     *(p->next ? &p->next->prev : &v->last) = p->prev;
     v->count--;
+    v->bytes -= p->len;
     p->conv = NULL;
 }
 
@@ -306,6 +332,7 @@ static void queue(struct pi_conv *v, struct packet *p)
     *(v->last ? &v->last->next : &v->first) = p;
     v->last = p;
     v->count++;
+    v->bytes += p->len;
 }
 
 static void free_packet(struct pi_post *post, struct packet *p)
@@ -452,7 +479,7 @@ static int run_length(const struct reply *r, int count, bool segments)
     int n = 1;
     int most = segments && count > 1 ? (count < PI_SEGMENTS_MAX ? count : PI_SEGMENTS_MAX) : 1;
     while (n < most && r[n].len <= r->len && len + r[n].len <= PI_SEGMENTS_BYTES &&
-           is_same(&r->peer, &r[n].peer)) {
+           is_same(&r->peer, &r[n].peer) && is_same_local(&r->extra.local, &r[n].extra.local)) {
         len += r[n].len;
         if (r[n++].len < r->len)
             break;
@@ -998,14 +1025,26 @@ static bool is_idle(const struct pi_conv *v)
     return v->is_served && v->conn && v->waits && !v->first;
 }
 
+/* The conversation that has been idle for longest, or NULL. Those that are busy go to the end of
+ * the list: next time, however many they are, nobody looks past them. With the lock held. */
+static struct pi_conv *longest_idle(struct pi_post *post)
+{
+    for (int i = 0; i < EVICT_LOOK && post->oldest; i++) {
+        struct pi_conv *v = post->oldest;
+        if (is_idle(v))
+            return v;
+        unlink_age(post, v);
+        link_newest(post, v);
+    }
+    return NULL;
+}
+
 /* Ends the conversation that has been idle for longest; whether there was one. */
 static bool evict(struct pi_post *post)
 {
     lock(post);
-    struct pi_conv *v = post->oldest;
-    for (int i = 0; v && i < EVICT_LOOK && !is_idle(v); i++)
-        v = v->newer;
-    bool found = v && is_idle(v);
+    struct pi_conv *v = longest_idle(post);
+    bool found = v != NULL;
     if (found) {
         take_out(v);
         v->is_over = true;
@@ -1034,12 +1073,14 @@ static int start_somehow(struct pi_conv *v)
         pi_ready(v->post->worker->root, 0);
         return may_wait(v) ? 0 : -EBUSY;
     }
-    int rc = start_handler(v);
+    /* Places that connections wait for are not taken from them. */
+    bool is_last = !v->place_ns && pi_place_is_awaited(v->post->worker);
+    int rc = is_last ? -EBUSY : start_handler(v);
     if (rc != -EBUSY)
         return rc;
     if (!v->place_ns) {
         if (!evict(v->post))
-            return rc;
+            return is_last ? start_handler(v) : rc;
         v->place_ns = pier_after(PLACE_MS * PIER_MILLISECOND);
         if (!v->post->is_shared && !v->post->forks) {
             pi_pass(pi_task_self()); /* a task needs no more than its turn to leave */
@@ -1086,35 +1127,36 @@ static void start_waiting(struct pi_post *post)
 }
 
 /* The address that the datagram was sent to, unless that is a group's. */
-static void keep_local(struct pi_conv *v, struct msghdr *msg)
+static union pi_sockaddr local_of(struct msghdr *msg)
 {
+    union pi_sockaddr local = { .in6 = { 0 } };
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
             struct in_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
-            v->extra.local.in = (struct sockaddr_in){ .sin_family = AF_INET,
-                                                      .sin_addr = info.ipi_spec_dst };
+            local.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = info.ipi_spec_dst };
         } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
             struct in6_pktinfo info;
             memcpy(&info, CMSG_DATA(c), sizeof info);
             if (!IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
-                v->extra.local.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
-                                                            .sin6_addr = info.ipi6_addr };
+                local.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+                                                   .sin6_addr = info.ipi6_addr };
         }
     }
+    return local;
 }
 
 /* Its peer's conversation, begun if need be; *fresh: it has no handler yet. With the lock held. */
 static struct pi_conv *find_conv(struct pi_post *post, int slot, bool *fresh)
 {
     const union pi_sockaddr *peer = &post->in.peers[slot];
-    struct pi_conv *v = *place(post, peer);
+    union pi_sockaddr local = { .in6 = { 0 } };
+    if (post->is_anywhere)
+        local = local_of(&post->in.msgs[slot].msg_hdr);
+    struct pi_conv *v = *place(post, peer, &local);
     *fresh = v == NULL;
-    if (!v) {
-        v = put_in(post, peer);
-        if (v && post->is_anywhere)
-            keep_local(v, &post->in.msgs[slot].msg_hdr);
-    }
+    if (!v)
+        v = put_in(post, peer, &local);
     if (v)
         heard(post, v);
     return v;
@@ -1126,7 +1168,7 @@ static bool accept_packet(struct pi_conv *v, struct packet *p)
     struct pi_post *post = v->post;
     if (v->feed.fd > 0)
         return feed(v, p);
-    if (v->count >= QUEUE_MAX)
+    if (v->count >= QUEUE_MAX || v->bytes + p->len > QUEUED_BYTES)
         return false;
     if (post->is_shared && !(p = copy_packet(post, p)))
         return false;
@@ -1338,6 +1380,14 @@ void pi_posts_start(struct pi_worker *w)
     for (struct pi_post *post = w->posts; post; post = post->next)
         if (post->forks)
             start_waiting(post);
+}
+
+bool pi_posts_evict(struct pi_worker *w)
+{
+    for (struct pi_post *post = w->posts; post; post = post->next)
+        if (evict(post))
+            return true;
+    return false;
 }
 
 void pi_posts_close(struct pi_worker *w)

@@ -23,6 +23,9 @@ int pi_posts_drain(struct pi_worker *w, int64_t until_ns);
 /* With processes: starts those conversations that wait for a process. On the worker's own task. */
 void pi_posts_start(struct pi_worker *w);
 
+/* Ends a conversation of this worker's that is idle: whether there was one. */
+bool pi_posts_evict(struct pi_worker *w);
+
 /* The process of a conversation has ended. */
 void pi_conv_process_ended(struct pi_conv *v);
 

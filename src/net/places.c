@@ -123,6 +123,13 @@ void pi_place_await(struct pi_worker *w)
         atomic_store(&w->server->shared->starved, true);
 }
 
+bool pi_place_is_awaited(const struct pi_worker *w)
+{
+    const struct pier_server *s = w->server;
+    int waiting = w->slot ? atomic_load(&s->shared->starved) : atomic_load(&s->paused);
+    return waiting > 0 && pi_conns(s) + waiting >= pi_max_conns(s);
+}
+
 /* Those that still find no room say so again. */
 void pi_place_tell(struct pi_worker *w)
 {

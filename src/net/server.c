@@ -258,6 +258,7 @@ static void start_workers(struct pier_server *s)
         if (rc == 0)
             continue;
         atomic_fetch_sub(&s->open_workers, 1);
+        atomic_store(&w->has_failed, true);
         pier_log(PIER_LOG_WARN, "a worker could not be started",
                  pier_str("error", pier_strerror(rc)));
     }

@@ -54,10 +54,11 @@ struct pi_acceptor {
     struct pi_accepted pending; /* accepted, but there was no room, no memory or no thread for it */
     struct pi_timer retry;
     bool armed, paused;
-    bool is_post; /* of a udp:// endpoint: datagram.c's */
-    bool hurries; /* the others have left something in the backlog */
-    bool yields;  /* out of the loop: it is the turn of other processes */
-    bool is_left; /* pending is the worker's own task to start */
+    bool is_post;     /* of a udp:// endpoint: datagram.c's */
+    int64_t asked_ns; /* when conversations were asked for a place */
+    bool hurries;     /* the others have left something in the backlog */
+    bool yields;      /* out of the loop: it is the turn of other processes */
+    bool is_left;     /* pending is the worker's own task to start */
 };
 
 /* An eventfd that other processes and signal handlers ring, in this thread's loop. */
@@ -73,9 +74,10 @@ struct pi_bell {
 struct pi_slot {
     _Alignas(64) _Atomic int load; /* connections of this process; of PIER_PROCESSES: all */
     _Atomic bool accepts;
-    _Atomic bool yields; /* it leaves what comes to those that have less */
-    _Atomic bool ended;  /* by itself: it has served to the end, or says what went wrong */
-    int bell_fd;         /* -1: none */
+    _Atomic bool yields;     /* it leaves what comes to those that have less */
+    _Atomic bool ended;      /* by itself: it has served to the end, or says what went wrong */
+    _Atomic bool must_evict; /* a connection waits for the place of a conversation */
+    int bell_fd;             /* -1: none */
 };
 
 /* In memory that the processes of a server share. */
@@ -101,11 +103,13 @@ struct pi_worker {
     struct pier_conn *conns;
     _Atomic int load; /* connections of this worker */
     _Atomic bool nudged;
-    struct pi_msg nudge;  /* look again: stop, room for connections, all gone */
-    struct pi_slot *slot; /* NULL: the server has one process */
-    int bell_fd;          /* that it listens to; -1: none */
+    _Atomic bool must_evict; /* as a slot's */
+    struct pi_msg nudge;     /* look again: stop, room for connections, all gone */
+    struct pi_slot *slot;    /* NULL: the server has one process */
+    int bell_fd;             /* that it listens to; -1: none */
     struct pi_bell bell;
     bool stopping, has_thread;
+    _Atomic bool has_failed; /* it never served: its udp:// sockets are the first one's */
     pthread_t id;
     int rc; /* of a worker's thread */
 };
@@ -209,6 +213,8 @@ void pi_place_give(struct pi_worker *w);
 /* The server is full, and w waits to be told when it is not; whom a free place is told to. */
 void pi_place_await(struct pi_worker *w);
 void pi_place_tell(struct pi_worker *w);
+/* Whether connections wait for the places that are about to be free. */
+bool pi_place_is_awaited(const struct pi_worker *w);
 /* Whether other processes should take what comes next; then who should is told so. */
 bool pi_must_yield(const struct pi_worker *w);
 void pi_yield_tell(struct pi_worker *w);

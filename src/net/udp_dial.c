@@ -19,6 +19,7 @@ enum { CONNECT_TIMEOUT_MS = 10 * 1000 };
 struct dialled {
     struct pi_addr addrs[PI_ADDRS_MAX];
     int count, at;
+    int send_buffer, recv_buffer; /* of each socket; 0: the system's */
     bool has_reply;
     char *last; /* sent, while there is another address and no reply; NULL: none */
     size_t last_len;
@@ -48,13 +49,13 @@ static int connect_to(struct io_fd *io, const struct pi_addr *addr)
     return (int)io_run(&op);
 }
 
-static int open_to(struct io_fd *io, const struct pi_addr *addr, const struct pier_dial_opts *opts)
+static int open_to(struct io_fd *io, const struct pi_addr *addr, const struct dialled *d)
 {
     const struct io_sockets *sockets = io_sockets();
     int fd = sockets->open(addr->any.sa_family, SOCK_DGRAM);
     if (fd < 0)
         return fd;
-    int sizes[] = { opts ? opts->sock.send_buffer : 0, opts ? opts->sock.recv_buffer : 0 };
+    int sizes[] = { d->send_buffer, d->recv_buffer };
     int options[] = { SO_SNDBUF, SO_RCVBUF };
     int rc = 0;
     for (int i = 0; i < 2 && rc == 0; i++)
@@ -100,7 +101,7 @@ static int go_on(struct pier_conn *c)
     while (!d->has_reply && d->at + 1 < d->count && !c->io.reader && !c->io.writer) {
         const struct pi_addr *addr = &d->addrs[++d->at];
         struct io_fd io;
-        if (open_to(&io, addr, NULL) < 0)
+        if (open_to(&io, addr, d) < 0)
             continue;
         if (connect_to(&io, addr) < 0) { /* no way there: it stays where it is */
             io_close(&io);
@@ -221,12 +222,12 @@ static const struct pi_transport dialled_udp = { "udp",          true,    dialle
 /* ---- dialling ---- */
 
 /* Connects to the first address that can be had: 0 or a negative code. */
-static int connect_first(struct pier_conn *c, const struct pier_dial_opts *opts)
+static int connect_first(struct pier_conn *c)
 {
     struct dialled *d = c->own;
     int rc = -EHOSTUNREACH;
     for (d->at = 0; d->at < d->count; d->at++) {
-        rc = open_to(&c->io, &d->addrs[d->at], opts);
+        rc = open_to(&c->io, &d->addrs[d->at], d);
         if (rc == 0)
             rc = connect_to(&c->io, &d->addrs[d->at]);
         if (rc == 0)
@@ -254,10 +255,12 @@ struct pier_conn *pi_udp_dial(const struct pi_url *url, const char *text,
         return NULL;
     }
     c->own = d;
+    d->send_buffer = opts ? opts->sock.send_buffer : 0;
+    d->recv_buffer = opts ? opts->sock.recv_buffer : 0;
     int ms = opts && opts->connect_timeout_ms ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     int64_t until = ms < 0 ? 0 : pier_after(ms * PIER_MILLISECOND);
     d->count = pi_udp_resolve(d->addrs, url, false, until, what);
-    int rc = d->count < 0 ? d->count : connect_first(c, opts);
+    int rc = d->count < 0 ? d->count : connect_first(c);
     if (rc == 0)
         return c;
     if (d->count >= 0)

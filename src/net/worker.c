@@ -262,6 +262,48 @@ static void say_why(struct pier_server *s, const struct pi_listener *l, int rc)
                  pier_str("error", pier_strerror(rc)));
 }
 
+static bool has_posts(const struct pier_server *s)
+{
+    for (int i = 0; i < s->listener_count; i++)
+        if (s->listeners[i].endpoint->url.scheme == PI_UDP)
+            return true;
+    return false;
+}
+
+/* A conversation that is idle makes room: one of this worker's, or of each of the others'. */
+static void evict_somewhere(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    if (pi_posts_evict(w))
+        return;
+    for (int i = 0; s->shared && i < s->shared->slot_count; i++) {
+        struct pi_slot *slot = &s->shared->slots[i];
+        if (slot == w->slot)
+            continue;
+        atomic_store(&slot->must_evict, true);
+        pi_bell_ring(slot->bell_fd);
+    }
+    for (int i = 0; !s->shared && i < s->worker_count; i++)
+        if (&s->workers[i] != w)
+            atomic_store(&s->workers[i].must_evict, true);
+    if (s->worker_count > 1)
+        pi_server_nudge(s);
+}
+
+/* Conversations leave by being silent for long, and who has no connection at all may have begun
+ * them all: so it is them who make room for connections. Whether they can. */
+static bool ask_for_place(struct pi_acceptor *ac)
+{
+    int64_t now = pi_clock_ns();
+    if (!has_posts(ac->worker->server))
+        return false;
+    if (ac->asked_ns && now - ac->asked_ns < RETRY_MS / 2 * PIER_MILLISECOND)
+        return true;
+    ac->asked_ns = now;
+    evict_somewhere(ac->worker);
+    return true;
+}
+
 /* Whether pending must be left to the worker's own task: a process begins on the thread's own
  * stack, not on the poller's. */
 static bool leave_to_root(struct pi_acceptor *ac)
@@ -285,10 +327,13 @@ static bool settle_pending(struct pi_acceptor *ac)
     int rc = pi_serve_start(ac->worker, a);
     if (rc == 0) {
         a->fd = -1;
+        ac->asked_ns = 0;
         return true;
     }
     say_why(ac->worker->server, ac->listener, rc);
     pause_accept(ac, rc != -EBUSY);
+    if (rc == -EBUSY && ask_for_place(ac))
+        pause_accept(ac, true); /* somebody else may be faster: then it asks again */
     /* The last connection may have ended between the count and the pause. */
     if (rc == -EBUSY && pi_conns(ac->worker->server) < pi_max_conns(ac->worker->server))
         pi_server_nudge(ac->worker->server);
@@ -455,6 +500,9 @@ static void settle_left(struct pi_worker *w)
 
 void pi_worker_look(struct pi_worker *w)
 {
+    bool must_evict = atomic_exchange(w->slot ? &w->slot->must_evict : &w->must_evict, false);
+    if (must_evict && !w->stopping)
+        pi_posts_evict(w);
     for (int i = 0; i < w->server->listener_count && !w->stopping; i++)
         resume(&w->acceptors[i]);
     pi_ready(w->root, 0);
@@ -736,7 +784,8 @@ static bool owns_post(const struct pi_worker *w, int index)
     const struct pier_server *s = w->server;
     if (w->slot && s->opts.model == PIER_PREFORK)
         return w->slot == &s->shared->slots[index % s->shared->slot_count];
-    return w == &s->workers[index % s->worker_count];
+    const struct pi_worker *owner = &s->workers[index % s->worker_count];
+    return w == (atomic_load(&owner->has_failed) ? &s->workers[0] : owner);
 }
 
 /* A stream listener is every worker's; the peers of a datagram socket are one's. */
@@ -748,6 +797,17 @@ static int begin(struct pi_acceptor *ac, int index)
     else if (owns_post(w, index))
         return pi_post_open(w, ac->listener);
     return 0;
+}
+
+/* Serves the datagram sockets of workers that have failed since it began. */
+static int take_posts_over(struct pi_worker *w)
+{
+    struct pier_server *s = w->server;
+    int rc = 0;
+    for (int i = 0; i < s->listener_count && rc == 0 && !w->slot; i++)
+        if (w->acceptors[i].is_post && owns_post(w, i) && s->listeners[i].fd >= 0)
+            rc = pi_post_open(w, &s->listeners[i]);
+    return rc;
 }
 
 /* Serves until the server stops: 0, or the code that cancelled it. */
@@ -763,6 +823,8 @@ static int serve(struct pi_worker *w)
     }
     while (rc == 0 && !atomic_load(&s->stop_requested)) {
         rc = await_nudge(w, 0, "connections");
+        if (rc == 0 && w == &s->workers[0])
+            rc = take_posts_over(w);
         settle_left(w);
         pi_posts_start(w);
     }
@@ -786,8 +848,11 @@ int pi_worker_run(struct pi_worker *w)
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
         pi_posts_close(w);
-    } else if (atomic_fetch_sub(&s->open_workers, 1) == 1) {
-        pi_server_close_listeners(s);
+    } else {
+        atomic_store(&w->has_failed, true);
+        if (atomic_fetch_sub(&s->open_workers, 1) == 1)
+            pi_server_close_listeners(s);
+        pi_server_nudge(s);
     }
     pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
