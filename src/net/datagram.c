@@ -67,7 +67,7 @@ struct pi_conv {
     int64_t place_ns;         /* until when it may wait for a place; 0: it has not yet */
     struct pier_conn *conn;   /* while its handler runs */
     struct pi_thread *thread; /* a conversation's own */
-    struct io_fd feed;        /* to its process; fd 0: there is none */
+    struct io_fd feed;        /* to its process; fd -1: there is none */
     int far_end;              /* which that reads from, kept for what it leaves unread */
     int fed;                  /* datagrams */
     struct io_fd out;         /* in the process: the socket */
@@ -302,6 +302,7 @@ static struct pi_conv *put_in(struct pi_post *post, const union pi_sockaddr *pee
         grow_table(post);
     struct pi_conv **at = place(post, peer, local);
     v->post = post;
+    v->feed.fd = -1;
     v->peer = *peer;
     v->extra.local = *local;
     v->chain = *at;
@@ -457,15 +458,22 @@ static void nudge_pump(struct pi_post *post)
 
 /* ---- replies ---- */
 
+/* Whether it is time for another complaint about the socket. */
+static bool may_complain(struct pi_post *post)
+{
+    int64_t now = pi_clock_ns();
+    if (post->said_ns && now - post->said_ns < SAY_EVERY_MS * PIER_MILLISECOND)
+        return false;
+    post->said_ns = now;
+    return true;
+}
+
 static void say_unsent(struct pi_post *post, const struct reply *r, int rc)
 {
     struct pi_addr addr = { .len = sizeof addr.in6 };
     char text[PI_ADDR_TEXT_CAP];
-    int64_t now = pi_clock_ns();
-    if (rc == -ECANCELED ||
-        (post->said_ns && now - post->said_ns < SAY_EVERY_MS * PIER_MILLISECOND))
+    if (rc == -ECANCELED || !may_complain(post))
         return;
-    post->said_ns = now;
     memcpy(&addr.any, &r->peer, sizeof r->peer);
     pier_log(PIER_LOG_WARN, "datagram not sent", pier_str("endpoint", post->listener->url),
              pier_str("peer", pi_addr_format(text, sizeof text, &addr)),
@@ -859,11 +867,10 @@ static int open_feed(struct pi_conv *v)
 
 static void close_feed(struct pi_conv *v)
 {
-    if (v->feed.fd <= 0)
+    if (v->feed.fd < 0)
         return;
-    io_close(&v->feed);
+    io_close(&v->feed); /* which leaves -1 */
     close(v->far_end);
-    v->feed.fd = 0;
 }
 
 /* What its process has not read goes back into the queue. */
@@ -898,7 +905,7 @@ void pi_posts_let_go(struct pi_worker *w, const struct pi_conv *own)
     for (struct pi_post *post = w->posts; post; post = post->next) {
         for (size_t i = 0; i < post->bucket_count; i++)
             for (struct pi_conv *v = post->buckets[i]; v; v = v->chain)
-                if (v != own && v->feed.fd > 0) {
+                if (v != own && v->feed.fd >= 0) {
                     close(v->feed.fd);
                     close(v->far_end);
                 }
@@ -1020,7 +1027,7 @@ static int start_handler(struct pi_conv *v)
 
 static bool is_idle(const struct pi_conv *v)
 {
-    if (v->feed.fd > 0)
+    if (v->feed.fd >= 0)
         return true; /* nobody sees into a process: it may finish what it has */
     return v->is_served && v->conn && v->waits && !v->first;
 }
@@ -1049,7 +1056,7 @@ static bool evict(struct pi_post *post)
         take_out(v);
         v->is_over = true;
         wake(v);
-        if (v->feed.fd > 0)
+        if (v->feed.fd >= 0)
             io_sockets()->shutdown(v->feed.fd, SHUT_WR);
     }
     unlock(post);
@@ -1166,7 +1173,7 @@ static struct pi_conv *find_conv(struct pi_post *post, int slot, bool *fresh)
 static bool accept_packet(struct pi_conv *v, struct packet *p)
 {
     struct pi_post *post = v->post;
-    if (v->feed.fd > 0)
+    if (v->feed.fd >= 0)
         return feed(v, p);
     if (v->count >= QUEUE_MAX || v->bytes + p->len > QUEUED_BYTES)
         return false;
@@ -1252,7 +1259,10 @@ static void pump(struct pi_post *post)
         ssize_t n = receive(post, receive_deadline(post));
         if (n >= 0 || n == -EINTR || n == -ETIMEDOUT || n == -ECANCELED)
             continue;
-        say_unsent(post, &(struct reply){ .peer.any.sa_family = AF_UNSPEC }, (int)n);
+        if (may_complain(post))
+            pier_log(PIER_LOG_WARN, "receiving datagrams failed, trying again",
+                     pier_str("endpoint", post->listener->url),
+                     pier_str("error", pier_strerror((int)n)));
         pier_sleep(RETRY_MS * PIER_MILLISECOND); /* cut short by a cancellation */
     }
 }
