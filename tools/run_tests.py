@@ -30,6 +30,9 @@ ROOT = Path(__file__).resolve().parent.parent
 C_SECONDS, PYTEST_SECONDS, SLOW_FACTOR = 300, 420, 5
 TAIL_LINES, DETAILS = 60, 10  # of a failure's output; of failures in one job that are shown whole
 NOTHING_COLLECTED = 5         # pytest's exit code
+WAITING_AT_ONCE = 3           # jobs that wait more than they compute
+LONG_E2E = ["test_hostile", "test_exec", "test_stop", "test_examples_game", "test_examples_files",
+            "test_examples_udp", "test_examples", "test_limits", "test_charsets"]
 
 SANITIZER_ENV = {"UBSAN_OPTIONS": "print_stacktrace=1", "PIER_TEST_SLOW": "1"}
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes",
@@ -79,7 +82,7 @@ class Job:
     name: str
     work: object             # () -> list of Result
     log: Path = None         # its end is shown when a failure has no detail of its own
-    alone: bool = False      # at most one such job runs at a time
+    waits: bool = False      # more than it computes: so many run beside as many others as cores
 
 
 def build_dir(build):
@@ -245,14 +248,23 @@ def run_pytest(title, target, arguments, env, log, names, prefix=()):
     return results
 
 
-def e2e_job(the_pass, names, logs):
-    title, log = f"{the_pass.name} e2e", logs / f"{the_pass.name}-e2e.log"
+def e2e_jobs(the_pass, names, logs):
+    """A job a file, those that take longest first."""
+    title = f"{the_pass.name} e2e"
     build = build_dir(the_pass.build)
     env = {**the_pass.env, "PIER_BIN": str(build / "cli/pier"), "PIER_BUILD_DIR": str(build)}
     inner = [] if any(name in title for name in names) else names
     prefix = fixed_addresses() if the_pass.sanitized else []
-    return Job(title, functools.partial(run_pytest, title, ROOT / "tests/e2e", the_pass.pytest,
-                                        env, log, inner, prefix), log, alone=True)
+    files = sorted((ROOT / "tests/e2e").glob("test_*.py"))
+    order = {stem: place for place, stem in enumerate(LONG_E2E)}
+    for path in sorted(files, key=lambda path: order.get(path.stem, len(order))):
+        text = path.stem + path.read_text()
+        if inner and not any(name in text for name in inner):
+            continue
+        log = logs / f"{the_pass.name}-e2e-{path.stem}.log"
+        yield Job(f"{title} {path.stem}",
+                  functools.partial(run_pytest, title, path, the_pass.pytest, env, log, inner,
+                                    prefix), log, waits=True)
 
 
 # ---- simulations ----
@@ -364,9 +376,8 @@ class Report:
 
 
 def run_jobs(jobs, report):
-    """Runs the jobs, as many at a time as there are cores, those of a kind that wants to be alone
-    first and one after the other."""
-    waiting = sorted(jobs, key=lambda job: not job.alone)
+    """Runs the jobs: as many at a time as there are cores, and beside them those that wait."""
+    waiting = list(jobs)
     changed = threading.Condition()
     active = []
 
@@ -385,9 +396,11 @@ def run_jobs(jobs, report):
 
     with changed:
         while waiting or active:
-            busy = any(job.alone for job in active)
-            ready = next((job for job in waiting if not (job.alone and busy)), None)
-            if ready is None or len(active) >= len(os.sched_getaffinity(0)):
+            sleepers = sum(job.waits for job in active)
+            room = {True: WAITING_AT_ONCE - sleepers,
+                    False: len(os.sched_getaffinity(0)) - len(active) + sleepers}
+            ready = next((job for job in waiting if room[job.waits] > 0), None)
+            if ready is None:
                 changed.wait()
                 continue
             waiting.remove(ready)
@@ -443,7 +456,7 @@ def main(arguments):
     for the_pass in passes:
         if the_pass.build in builds:
             if the_pass.pytest is not None:
-                jobs.append(e2e_job(the_pass, names, logs))
+                jobs += e2e_jobs(the_pass, names, logs)
             if the_pass.sim_seconds:
                 jobs += sim_jobs(the_pass, names, logs)
             if not the_pass.only_e2e:
