@@ -242,7 +242,7 @@ def run_pytest(title, target, arguments, env, log, names, prefix=()):
     if code is None:
         return [Result(title, "failed", f"still running after {PYTEST_SECONDS} s")]
     results = read_junit(title, junit) if junit.exists() else []
-    nothing_to_do = code == NOTHING_COLLECTED and names
+    nothing_to_do = code == NOTHING_COLLECTED and (names or arguments)
     if code not in (0, 1) and not nothing_to_do:
         results.append(Result(title, "failed", f"pytest ends with {code}"))
     return results

@@ -348,6 +348,7 @@ static int run_workers(struct pier_server *s)
         io_blocking_open();
     if (is_watched)
         pi_watchdog_start();
+    pi_worker_open(&s->workers[0]); /* before the others' connections take the last descriptors */
     start_workers(s);
     pi_notify("READY=1");
     int rc = pi_worker_run(&s->workers[0]);

@@ -108,7 +108,8 @@ struct pi_worker {
     struct pi_slot *slot;    /* NULL: the server has one process */
     int bell_fd;             /* that it listens to; -1: none */
     struct pi_bell bell;
-    bool stopping, has_thread;
+    bool is_open, stopping, has_thread;
+    int open_rc;
     _Atomic bool has_failed; /* it never served: its udp:// sockets are the first one's */
     pthread_t id;
     int rc; /* of a worker's thread */
@@ -183,9 +184,12 @@ int pi_inherited_take(const struct pi_addr *addr);
 void pi_inherited_mark_taken(int fd);
 void pi_notify(const char *state);
 
-/* worker.c: serves with this worker on the running task until the server stops; 0, or the
+/* worker.c: its loop and acceptors, on the thread that will run it. */
+void pi_worker_open(struct pi_worker *w);
+/* Opens it, if need be, and serves with it on the running task until the server stops; 0, or the
  * cancellation's code. */
 int pi_worker_run(struct pi_worker *w);
+
 /* From any thread, not from a signal handler: all workers look again. */
 void pi_server_nudge(struct pier_server *s);
 void pi_worker_nudge(struct pi_worker *w);

@@ -833,14 +833,22 @@ static int serve(struct pi_worker *w)
     return rc;
 }
 
+void pi_worker_open(struct pi_worker *w)
+{
+    w->root = pi_task_self();
+    w->nudge.run = run_nudge;
+    pier_scope_open(&w->scope, 0);
+    w->open_rc = open_acceptors(w);
+    w->is_open = true;
+}
+
 int pi_worker_run(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     struct pi_task *self = pi_task_self();
-    w->root = self;
-    w->nudge.run = run_nudge;
-    pier_scope_open(&w->scope, 0);
-    int rc = open_acceptors(w);
+    if (!w->is_open)
+        pi_worker_open(w);
+    int rc = w->open_rc;
     if (rc == 0) {
         atomic_store(&w->thread, self->thread);
         rc = serve(w);
