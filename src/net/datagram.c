@@ -1354,6 +1354,7 @@ int pi_post_open(struct pi_worker *w, struct pi_listener *l)
     if (!post)
         return pi_fail(-ENOMEM, "serve %s", l->url);
     io_fd_init(&post->io, l->fd);
+    post->io.keeps_port = true;
     post->io.greedy = true;
     l->fd = -1; /* replies leave by it after the listeners are closed */
     /* On a machine with several addresses a reply would otherwise leave from the one that the

@@ -731,6 +731,7 @@ static int set_up(struct pier_udp *u, const struct pi_addr *local, const struct 
     if (fd < 0)
         return udp_fail(u, "open", fd);
     io_fd_init(&u->io, fd);
+    u->io.keeps_port = true;
     u->io.greedy = true;
     int rc = set_options(u, opts);
     if (rc < 0)

@@ -768,7 +768,7 @@ static int open_acceptors(struct pi_worker *w)
         ac->is_post = ac->listener->endpoint->url.scheme == PI_UDP;
         ac->pending = (struct pi_accepted){ .fd = -1, .listener = ac->listener };
         ac->retry.fire = retry;
-        io_fd_init(&ac->io, ac->listener->fd);
+        io_fd_init(&ac->io, ac->is_post ? -1 : ac->listener->fd); /* a post takes it away */
         ac->io.exclusive = true;
         if (pi_timer_reserve(&loop->timers) < 0)
             return pi_fail(-ENOMEM, "accept");

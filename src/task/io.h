@@ -57,6 +57,7 @@ struct io_fd {
     bool hung_up;             /* the end or an error is in the queue: stay readable */
     bool watches_write;       /* epoll: EPOLLOUT is registered */
     bool exclusive;           /* several loops wait for it: wake one of them */
+    bool keeps_port;          /* of datagrams: io_uring must not hold on to it after our death */
     bool interrupted;         /* io_interrupt_read() found no reader: the next wait ends at once */
     bool may_block;           /* direct: a stream socket that nobody else uses */
     bool is_blocking;         /* direct: its O_NONBLOCK is off */

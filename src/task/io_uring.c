@@ -169,7 +169,8 @@ static int watch_listener(struct pi_loop *loop, struct io_fd *f)
         io->listeners_fd = epoll_create1(EPOLL_CLOEXEC);
     if (io->listeners_fd < 0)
         return -errno;
-    struct epoll_event ev = { .events = EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, .data.ptr = f };
+    uint32_t events = EPOLLIN | EPOLLET | (f->exclusive ? (uint32_t)EPOLLEXCLUSIVE : 0);
+    struct epoll_event ev = { .events = events, .data.ptr = f };
     if (epoll_ctl(io->listeners_fd, EPOLL_CTL_ADD, f->fd, &ev) < 0)
         return -errno;
     f->loop_serial = loop->serial;
@@ -185,7 +186,10 @@ static void look_at_listeners(struct uring_io *io)
         for (int i = 0; i < count; i++) {
             struct io_fd *f = events[i].data.ptr;
             f->may_read = true;
-            run_armed(io, &f->reader);
+            if (f->reader && f->reader->task)
+                pi_ready(f->reader->task, 0);
+            else
+                run_armed(io, &f->reader);
         }
     } while (count == BURST);
 }
@@ -283,10 +287,15 @@ static int wait_in_kernel(struct pi_loop *loop, struct pi_task *self, struct io_
     int rc = io_take_interrupt(op);
     if (rc < 0)
         return rc;
+    bool is_outside = op->fd->keeps_port && io_is_read(op);
+    if (is_outside && (rc = watch_listener(loop, op->fd)) < 0)
+        return rc;
     *slot = op;
     self->op = op;
     op->result = -EAGAIN;
-    if (op->code == IO_RECV)
+    if (is_outside)
+        ; /* the epoll of the listeners tells */
+    else if (op->code == IO_RECV)
         submit_recv(io, op);
     else if (op->code == IO_SEND)
         submit_send(io, op);
@@ -516,7 +525,7 @@ static void uring_detach(struct pi_loop *loop, struct io_fd *f)
     struct uring_io *io = loop->io;
     if (f->kicked)
         io_unkick(&io->kicked, f);
-    if (f->exclusive)
+    if (f->exclusive || f->keeps_port)
         epoll_ctl(io->listeners_fd, EPOLL_CTL_DEL, f->fd, NULL); /* unless it never was there */
 }
 

@@ -235,7 +235,7 @@ def test_a_full_disk_is_told_and_survived(receive, send, folder, ours, theirs):
     result = send(theirs, receiver.url)
     assert result.rc == 1
     assert re.search("receiver: NO .*no space left on device", result.err, re.I)
-    assert re.search("no space left on device", receiver.stderr(), re.I)
+    wait_until(lambda: re.search("no space left on device", receiver.stderr(), re.I), "it says so")
     assert receiver.running()
     with Client.to(receiver.url) as client:
         client.send("still there?\n")

@@ -300,6 +300,14 @@ def test_a_restart_binds_at_once(serve, number):
     again.assert_serves()
 
 
+@pytest.mark.models("tasks")
+def test_a_killed_server_of_datagrams_leaves_its_port_at_once(serve):
+    server = serve(urls=["udp://127.0.0.1:0"])
+    for _ in range(10):
+        server.stop(signal.SIGKILL)
+        server = serve(urls=[server.url])
+
+
 def test_a_restart_binds_its_unix_path_again(serve, unix_url):
     for _ in range(2):
         server = serve(urls=[unix_url])
