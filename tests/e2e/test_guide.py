@@ -228,7 +228,10 @@ def missing(shown):
 def terminal(pier_bin, base_env, tmp_path):
     (tmp_path / "build").symlink_to(pathlib.Path(pier_bin).parents[1])
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    env = {**base_env, "ASAN_OPTIONS": "detect_leaks=0", "LC_ALL": "C.UTF-8"}
+    races = tmp_path / "races"
+    races.write_text("race:^count$\n")  # what lock_counter --unlocked is there to show
+    env = {**base_env, "ASAN_OPTIONS": "detect_leaks=0", "LC_ALL": "C.UTF-8",
+           "TSAN_OPTIONS": f"{base_env.get('TSAN_OPTIONS', '')} suppressions={races}"}
     opened = Terminal(env, tmp_path)
     yield opened
     opened.close()
