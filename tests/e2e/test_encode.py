@@ -167,7 +167,7 @@ def test_a_stream_of_any_length_takes_little_memory(start):
 
 
 def test_an_output_that_is_closed_is_an_error_with_a_text(pier_bin, base_env):
-    done = subprocess.run(["sh", "-c", f"{pier_bin} encode --to gbk a >&-"], env=base_env,
+    done = subprocess.run(["sh", "-c", '"$0" encode --to gbk a >&-', pier_bin], env=base_env,
                           capture_output=True, timeout=WAIT)
     assert done.returncode == 1
     assert b"write standard output" in done.stderr

@@ -74,6 +74,7 @@ def test_resets_in_mid_stream_harm_nobody_else(serve, handler):
     server = serve("--handler", handler, urls=["tcp://127.0.0.1:0", "tcp://127.0.0.1:0"])
     for _ in range(4):
         server.exchange(b"")  # descriptors that the server opens for itself are open from here on
+    server.wait_served(0)
     bystander = server.connect()
     if handler == "echo":
         bystander.send("x")
