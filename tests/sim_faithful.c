@@ -900,7 +900,7 @@ static void shut_down(void)
 static void batches(void)
 {
     enum { MANY = 5 };
-    char bytes[MANY][20];
+    char bytes[MANY][20] = { 0 };
     struct iovec pieces[MANY];
     struct mmsghdr batch[MANY] = { 0 };
     for (int i = 0; i < MANY; i++) {
