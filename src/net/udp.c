@@ -70,9 +70,9 @@ static sa_family_t family_of(const struct pier_addr *addr)
 static struct cmsghdr *append(struct msghdr *msg, int level, int type, const void *data, size_t len)
 {
     struct cmsghdr *at = (struct cmsghdr *)((char *)msg->msg_control + msg->msg_controllen);
+    memset(at, 0, CMSG_SPACE(len)); /* what lies between the parts is sent along */
     at->cmsg_level = level;
     at->cmsg_type = type;
-    memset(at, 0, CMSG_SPACE(len)); /* what lies between the parts is sent along */
     at->cmsg_len = CMSG_LEN(len);
     memcpy(CMSG_DATA(at), data, len);
     msg->msg_controllen += CMSG_SPACE(len);
