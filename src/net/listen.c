@@ -155,7 +155,7 @@ static int list(struct pier_server *s, const struct pi_endpoint *e, int fd, bool
         return rc;
     bool is_unix = l->addr.any.sa_family == AF_UNIX;
     char text[PI_ADDR_TEXT_CAP];
-    const char *plain = e->url.scheme == PI_UDP ? "udp" : "tcp";
+    const char *plain = e->url.scheme == PI_UDP ? "udp" : e->url.scheme == PI_TLS ? "tls" : "tcp";
     snprintf(l->url, sizeof l->url, "%s://%s", is_unix ? "unix" : plain,
              pi_addr_format(text, sizeof text, &l->addr));
     l->unlink_path = made && has_path(&l->addr);

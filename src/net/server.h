@@ -16,6 +16,10 @@
 
 #include <pthread.h>
 
+struct pi_tls;
+struct pi_tls_context;
+struct pi_tls_server;
+
 struct pi_endpoint {
     char *text; /* as given: also the name of its tasks */
     struct pi_url url;
@@ -112,7 +116,11 @@ struct pi_worker {
     int open_rc;
     _Atomic bool has_failed; /* it never served: its udp:// sockets are the first one's */
     pthread_t id;
-    int rc; /* of a worker's thread */
+    int rc;                                /* of a worker's thread */
+    struct pi_tls_context *tls;            /* NULL: none yet */
+    unsigned tls_generation;               /* of the files that it was made of */
+    struct pi_tls *shaking, *shaking_last; /* hands, the oldest first */
+    int shaking_count;
 };
 
 /* A connection that is a thread of its own. */
@@ -166,6 +174,7 @@ struct pier_server {
     int slot_count;           /* that there is room for in it */
     struct pi_conn_process *processes;
     struct pi_conn_process *ended; /* the last one that has, to be freed */
+    struct pi_tls_server *tls;     /* NULL: no endpoint has it */
 };
 
 /* listen.c: opens every endpoint, or closes all again. */

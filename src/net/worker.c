@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "net/datagram.h"
 #include "net/server.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -78,8 +79,11 @@ static bool is_everyday(int rc)
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
 {
     const struct pi_endpoint *e = a->listener->endpoint;
-    int rc = e->handler(c, e->arg);
-    if (rc < 0 && (!is_everyday(rc) || pier_log_enabled(PIER_LOG_DEBUG)))
+    int rc = pi_url_has_tls(&e->url) ? pi_tls_accept(c, w) : 0;
+    if (rc == 0)
+        rc = e->handler(c, e->arg);
+    bool is_news = !is_everyday(rc) && !pi_tls_is_everyday(c);
+    if (rc < 0 && (is_news || pier_log_enabled(PIER_LOG_DEBUG)))
         log_failure(c, e, rc);
     linger(c);
     pi_conn_fini(c);
@@ -865,6 +869,7 @@ int pi_worker_run(struct pi_worker *w)
     pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
     pi_posts_free(w);
+    pi_tls_worker_close(w);
     pi_free(w->acceptors);
     w->acceptors = NULL;
     return rc < 0 ? rc : joined;
