@@ -19,7 +19,7 @@ static int64_t read_clock(clockid_t id)
     return (int64_t)ts.tv_sec * PIER_SECOND + ts.tv_nsec;
 }
 
-static int64_t real_clock_ns(void)
+PI_HOT static int64_t real_clock_ns(void)
 {
     return read_clock(CLOCK_MONOTONIC);
 }

@@ -18,6 +18,11 @@
 /* Unlike locals of a task, which never changes its thread, these are looked up on every use. */
 #define PI_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
+/* On the way of the bytes. The compiler lays these functions side by side, on a page or two: with a
+ * process per connection each message finds the processor's table of pages empty, and that is
+ * 2.4 % of an echo. */
+#define PI_HOT __attribute__((hot))
+
 struct pi_sys {
     int64_t (*clock_ns)(void); /* monotonic */
     int64_t (*unix_ns)(void);  /* since 1970 */
