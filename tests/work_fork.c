@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* backends: epoll io_uring */
+/* not on valgrind: it does not know pidfd_open(2) */
 /*
  * work_fork: what a forked child begins with, when a fork is refused, and that children are waited
  * for without blocking the loop.
