@@ -44,8 +44,7 @@ static void ends_well(struct pi_process *child)
 
 static bool on_uring(void)
 {
-    const char *name = getenv("PIER_BACKEND");
-    return name && strcmp(name, "io_uring") == 0;
+    return strcmp(pier_backend(NULL), "io_uring") == 0;
 }
 
 static int add_one(void *arg)
