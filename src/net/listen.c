@@ -31,7 +31,7 @@ int pi_server_add_endpoint(struct pier_server *s, const char *text, const struct
     char *copy = pi_strdup(text);
     if (!copy)
         return pi_fail(-ENOMEM, "listen %s", text);
-    s->endpoints[count] = (struct pi_endpoint){ copy, *url, handler, arg, inherited_fd };
+    s->endpoints[count] = (struct pi_endpoint){ copy, *url, handler, arg, inherited_fd, 0 };
     s->endpoint_count++;
     return 0;
 }
