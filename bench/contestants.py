@@ -176,6 +176,10 @@ def plain(path, argument, workers):
     return [path, argument]
 
 
+def own_buffers(path, argument, workers):
+    return [path, "--own", argument]
+
+
 def with_workers(path, argument, workers):
     return [path, argument, workers]
 
@@ -221,6 +225,7 @@ def go_procs(count):
 SERVERS = [
     Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
     Contestant("bare-uring", uring, "echo_uring.c", plain, floor=True),
+    Contestant("bare-epoll-own", build_c, "echo_epoll.c", own_buffers),
     Contestant("bare-thread", build_c, "echo_thread.c", plain),
     Contestant("pier", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
     Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks"), **backend("io_uring")),

@@ -93,7 +93,8 @@ struct pi_field {
 
 /* The field lines of a message, in their order. */
 struct pi_fields {
-    const char *base; /* the message's first byte */
+    const char *base;  /* the message's first byte */
+    uint64_t repeated; /* bits by id: the ids that have more than one line */
     uint32_t count;
     uint8_t first[PI_FIELD_IDS]; /* by id: the index of the first such line, plus 1 */
     struct pi_field list[PI_FIELDS_MAX];

@@ -58,11 +58,12 @@ enum pi_h1_bad {
     PI_H1_CHUNK_EXTENSION_TOO_LONG,
     PI_H1_NO_CHUNK_END,
     PI_H1_BAD_TRAILER,
-    PI_H1_BAD_STATUS_LINE,
+    PI_H1_BAD_STATUS_LINE, /* of responses only, like the next */
+    PI_H1_BAD_RESPONSE_VERSION,
     PI_H1_BAD_LAST, /* none of them: one above the last */
 };
 
-/* The status that answers a code, 400 to 505; of a response's faults, 502. */
+/* The status that answers a code: 400, 413, 414, 417, 431, 501 or 505. */
 int pi_h1_status(int code) PIER_MUST_USE;
 
 /* What is wrong in words: "a space before the colon of a field". */
@@ -120,6 +121,7 @@ struct pi_h1_request {
     bool keep_alive;
     bool expect_continue;   /* a body comes, and waits for 100 (RFC 9110, 10.1.1) */
     bool upgrade;           /* Connection: upgrade, and an Upgrade field */
+    bool is_https;          /* of an absolute-form: its scheme */
     bool path_has_percent;  /* the path has something to decode */
     uint16_t port;          /* of the host; 0 when none is given */
     struct pi_slice name;   /* the method as it was sent */
@@ -169,7 +171,7 @@ ssize_t pi_h1_parse_response(struct pi_h1_response *out, char *buf, size_t len,
 /* A chunked body being read; zero at its beginning. Members are private. */
 struct pi_h1_chunks {
     uint64_t left;       /* of the chunk's bytes; while its size is read, the size so far */
-    uint32_t extensions; /* bytes of extensions in this body */
+    uint32_t extensions; /* their bytes, less the payload's */
     uint8_t state;
     uint8_t digits;
     struct pi_h1_scan scan; /* of the trailers */
@@ -179,7 +181,7 @@ struct pi_h1_chunks {
  * *data is payload (NULL and 0 when none is: go on with the rest). 0 means that it needs more
  * bytes than len, or, when pi_h1_chunks_done(), that it is at its end: behind the last chunk, where
  * pi_h1_parse_trailers() goes on. Extensions are accepted where they are well-formed and passed
- * over; 1 KiB of them in a body is the most. */
+ * over; they may be 1 KiB longer than the payload before them. */
 ssize_t pi_h1_chunk_step(struct pi_h1_chunks *c, struct pi_part *data, const char *buf,
                          size_t len) PIER_MUST_USE;
 
