@@ -23,6 +23,7 @@ struct pi_endpoint {
     void *arg;
     int inherited_fd; /* -1: to be opened */
     int64_t idle_ns;  /* its connections wait so long for input without a task; 0: with one */
+    void (*drop)(void *arg); /* the server frees arg by it; NULL: it does not */
 };
 
 struct pi_listener {
@@ -168,6 +169,14 @@ struct pier_server {
     struct pi_conn_process *processes;
     struct pi_conn_process *ended; /* the last one that has, to be freed */
 };
+
+/* Whether an endpoint may be added still, and its URL: 0 or a negative code. */
+int pi_server_may_add(const struct pier_server *s, struct pi_url *url, const char *text);
+/* Keeps the first failure with its words for run; returns rc. */
+int pi_server_remember(struct pier_server *s, int rc);
+/* What pier_serve() does once its endpoint is added, with the result rc (s may be NULL): returns an
+ * exit code and frees s. */
+int pi_serve_to_end(struct pier_server *s, int rc, const char *url);
 
 /* listen.c: opens every endpoint, or closes all again. */
 int pi_server_open(struct pier_server *s);
