@@ -20,7 +20,10 @@
 struct pier_server;
 struct pi_worker;
 
-enum { PI_TLS_PIN = 32 }; /* SHA-256 */
+enum {
+    PI_TLS_PIN = 32, /* SHA-256 */
+    PI_TLS_HANDSHAKE_MS = 10 * 1000,
+};
 
 /* ---- files (tls_file.c): what is configured, as bytes ---- */
 
@@ -142,6 +145,13 @@ void pi_tls_detach(struct pier_conn *c);
 
 /* 0, or a negative code with words. deadline_ns 0: none. */
 int pi_tls_handshake(struct pier_conn *c, int64_t deadline_ns);
+
+/* Says our last word before c is closed, waiting five seconds at most for room; closing itself does
+ * not wait. For every connection. */
+void pi_tls_say_goodbye(struct pier_conn *c);
+
+/* Whether there is something to read that the descriptor does not tell of; of every connection. */
+bool pi_tls_has_input(const struct pier_conn *c);
 
 /* Waits until what has been made is sent, within the write time-out. 0 or a negative code. */
 int pi_tls_flush(struct pier_conn *c);

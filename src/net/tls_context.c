@@ -26,7 +26,6 @@
 #define CIPHERS_1_3 "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
 enum {
-    HANDSHAKE_MS = 10 * 1000,
     RESUME_S = 2 * 60 * 60, /* as long as a ticket's key is good for */
     ALPN_MOST = 255,
 };
@@ -427,7 +426,7 @@ struct pi_tls_context *pi_tls_context_new(const struct pier_tls_opts *opts,
     atomic_store(&c->refs, 1);
     c->is_server = is_server;
     c->tickets = tickets;
-    c->timeout_ms = opts->handshake_timeout_ms ? opts->handshake_timeout_ms : HANDSHAKE_MS;
+    c->timeout_ms = opts->handshake_timeout_ms ? opts->handshake_timeout_ms : PI_TLS_HANDSHAKE_MS;
     ERR_clear_error();
     if (make(c, opts, files) < 0) {
         pi_tls_context_drop(c);

@@ -119,6 +119,13 @@ static void free_server(struct pi_tls_server *tls)
     pi_free(tls);
 }
 
+/* How long a client may take to begin. */
+static int64_t hello_ns(const struct pier_tls_opts *opts)
+{
+    int ms = opts->handshake_timeout_ms ? opts->handshake_timeout_ms : PI_TLS_HANDSHAKE_MS;
+    return (ms < 0 ? INT32_MAX : ms) * PIER_MILLISECOND;
+}
+
 int pi_tls_server_open(struct pier_server *s)
 {
     if (!has_tls(s))
@@ -138,6 +145,9 @@ int pi_tls_server_open(struct pier_server *s)
         return rc;
     }
     pthread_mutex_init(&tls->lock, NULL);
+    for (int i = 0; i < s->endpoint_count; i++)
+        if (pi_url_has_tls(&s->endpoints[i].url))
+            s->endpoints[i].hello_ns = hello_ns(&tls->opts);
     tls->generation = 1;
     tls->looked_ns = pi_clock_ns();
     s->tls = tls;

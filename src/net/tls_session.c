@@ -466,7 +466,8 @@ static void swallow_tickets(struct pi_tls *t)
     ERR_clear_error();
 }
 
-static void say_goodbye(struct pier_conn *c, struct pi_tls *t)
+/* Our last word into out, unless it has been said or nobody would understand it. */
+static void seal_goodbye(struct pier_conn *c, struct pi_tls *t)
 {
     bool has_failed = c->read_error && !t->was_cut && c->read_error != -EBADF;
     if (!t->is_established || t->is_broken || has_failed)
@@ -476,11 +477,20 @@ static void say_goodbye(struct pier_conn *c, struct pi_tls *t)
     if (!(SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN))
         SSL_shutdown(t->ssl);
     ERR_clear_error();
+}
+
+void pi_tls_say_goodbye(struct pier_conn *c)
+{
+    struct pi_tls *t = c->transport == &pi_tls ? c->own : NULL;
+    if (!t || c->io.fd < 0 || c->reading || c->writing)
+        return;
+    seal_goodbye(c, t);
     if (send_now(t) < 0 || t->out.len == 0)
         return;
-    int64_t until = pier_after(GOODBYE_MS * PIER_MILLISECOND);
-    if (flush(t, until, 0) < 0)
-        clear(&t->out);
+    c->writing = true;
+    if (flush(t, pier_after(GOODBYE_MS * PIER_MILLISECOND), 0) < 0)
+        t->is_broken = true;
+    c->writing = false;
 }
 
 void pi_tls_detach(struct pier_conn *c)
@@ -503,7 +513,8 @@ void pi_tls_detach(struct pier_conn *c)
 
 static void tls_close(struct pier_conn *c)
 {
-    say_goodbye(c, c->own);
+    seal_goodbye(c, c->own);
+    send_now(c->own); /* what finds no room is lost: who could wait has done so */
     pi_tls_detach(c);
     c->transport->close(c);
 }
@@ -577,9 +588,10 @@ static int handshake_input(struct pi_tls *t, int64_t deadline_ns)
     do {
         if (t->is_given_up)
             return pi_tls_fail_text(t, "given up: there are too many handshakes at once");
-        if (!t->has_input && t->conn->draining && atomic_load(t->conn->draining))
-            return -ECONNRESET;
-        n = fill(t, SCRATCH, deadline_ns);
+        bool is_late = !t->has_input && t->conn->draining && atomic_load(t->conn->draining);
+        n = fill(t, SCRATCH, is_late ? IO_NOW : deadline_ns);
+        if (is_late && n == -EAGAIN)
+            n = -ECONNRESET;
     } while (n == -EINTR);
     return n == 0 ? handshake_ended(t) : n < 0 ? (int)n : 0;
 }
@@ -629,6 +641,12 @@ int pi_tls_handshake(struct pier_conn *c, int64_t deadline_ns)
     c->reading = c->writing = false;
     t->is_established = rc == 0;
     return rc < 0 && rc != PIER_ETLS ? handshake_failed(t, rc) : rc;
+}
+
+bool pi_tls_has_input(const struct pier_conn *c)
+{
+    const struct pi_tls *t = c->transport == &pi_tls ? c->own : NULL;
+    return t && (t->in.len > 0 || t->late_error || SSL_pending(t->ssl) > 0);
 }
 
 bool pi_tls_is_everyday(const struct pier_conn *c)

@@ -76,17 +76,27 @@ static bool is_everyday(int rc)
     return rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == -ECANCELED;
 }
 
-void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
+void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc)
 {
-    const struct pi_endpoint *e = a->listener->endpoint;
-    int rc = pi_url_has_tls(&e->url) ? pi_tls_accept(c, w) : 0;
-    if (rc == 0)
-        rc = e->handler(c, e->arg);
     bool is_news = !is_everyday(rc) && !pi_tls_is_everyday(c);
     if (rc < 0 && (is_news || pier_log_enabled(PIER_LOG_DEBUG)))
         log_failure(c, e, rc);
     linger(c);
+    pi_tls_say_goodbye(c);
     pi_conn_fini(c);
+}
+
+int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w)
+{
+    bool is_plain = !pi_url_has_tls(&e->url) || c->transport == &pi_tls;
+    int rc = is_plain ? 0 : pi_tls_accept(c, w);
+    return rc == 0 ? e->handler(c, e->arg) : rc;
+}
+
+void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
+{
+    const struct pi_endpoint *e = a->listener->endpoint;
+    pi_serve_end(c, e, pi_serve_call(c, e, w));
 }
 
 /* ---- tasks ---- */
@@ -96,7 +106,7 @@ struct conn_start {
     struct pi_worker *worker;
 };
 
-static void link_conn(struct pi_worker *w, struct pier_conn *c)
+void pi_conn_link(struct pi_worker *w, struct pier_conn *c)
 {
     c->next = w->conns;
     if (c->next)
@@ -104,7 +114,7 @@ static void link_conn(struct pi_worker *w, struct pier_conn *c)
     w->conns = c;
 }
 
-static void unlink_conn(struct pi_worker *w, struct pier_conn *c)
+void pi_conn_unlink(struct pi_worker *w, struct pier_conn *c)
 {
     if (c->prev)
         c->prev->next = c->next;
@@ -132,9 +142,9 @@ static int conn_main(void *arg)
     struct pi_worker *w = start->worker;
     struct pier_conn c;
     pi_serve_init(&c, &start->accepted, w->server);
-    link_conn(w, &c);
+    pi_conn_link(w, &c);
     pi_serve_conn(&c, &start->accepted, w);
-    unlink_conn(w, &c);
+    pi_conn_unlink(w, &c);
     pi_worker_leave(w);
     return 0;
 }
@@ -148,8 +158,11 @@ struct handover {
 
 static int start_task(struct pi_worker *w, const struct pi_accepted *a)
 {
+    const struct pi_endpoint *e = a->listener->endpoint;
+    if (e->idle_ns > 0 || e->hello_ns > 0)
+        return pi_idle_start(w, a);
     struct conn_start start = { *a, w };
-    return pi_spawn_copy(&w->scope, a->listener->endpoint->text, conn_main, &start, sizeof start);
+    return pi_spawn_copy(&w->scope, e->text, conn_main, &start, sizeof start);
 }
 
 static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
@@ -569,8 +582,12 @@ static void begin_drain(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     atomic_store(&s->draining, true);
-    for (struct pier_conn *c = w->conns; c; c = c->next)
+    for (struct pier_conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
         io_interrupt_read(&c->io);
+        if (c->may_idle)
+            pi_idle_drain(c);
+    }
     if (s->opts.model == PIER_THREADS)
         pi_conn_threads_wake(s);
     else if (s->opts.model == PIER_PROCESSES)

@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-ssize_t io_run(struct io_op *op)
+PI_HOT ssize_t io_run(struct io_op *op)
 {
     struct pi_task *self = pi_task_self();
     int rc = pi_cancel_check(self);
@@ -29,7 +29,7 @@ ssize_t io_run(struct io_op *op)
     return loop ? loop->backend->run(loop, self, op) : io_direct_run(self, op);
 }
 
-ssize_t io_try(struct io_op *op)
+PI_HOT ssize_t io_try(struct io_op *op)
 {
     struct pi_loop *loop = pi_task_self()->thread->loop;
     return loop ? loop->backend->attempt(loop, op) : io_call(op);
@@ -92,6 +92,8 @@ void io_unkick(struct io_fd **list, struct io_fd *f)
 
 static ssize_t poll_now(const struct io_op *op)
 {
+    if (op->hinted && op->fd->may_read)
+        return POLLIN;
     struct pollfd p = { .fd = op->fd->fd, .events = (short)op->len };
     int rc = poll(&p, 1, 0);
     if (rc < 0)
@@ -188,14 +190,14 @@ static ssize_t call_once(struct io_op *op)
 /* After a read, is another one likely to find something? A full buffer says yes; a short one, on
  * TCP, and a batch of datagrams that was not filled, no: what comes later is a new edge. The end
  * and errors stay in the queue without one. */
-void io_keep_hint(const struct io_op *op, ssize_t n)
+PI_HOT void io_keep_hint(const struct io_op *op, ssize_t n)
 {
     struct io_fd *f = op->fd;
     if ((op->code == IO_RECV || op->code == IO_RECVMMSG) && f->greedy && !f->hung_up)
         f->may_read = n > 0 && (size_t)n == op->len;
 }
 
-ssize_t io_call(struct io_op *op)
+PI_HOT ssize_t io_call(struct io_op *op)
 {
     ssize_t n;
     do
