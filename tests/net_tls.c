@@ -764,7 +764,6 @@ static void send_in_halves(SSL *ssl, int fd)
 {
     char record[256];
     BIO *sink = BIO_new(BIO_s_mem());
-    BIO_up_ref(SSL_get_rbio(ssl));
     SSL_set0_wbio(ssl, sink);
     ck_assert_int_eq(SSL_write(ssl, "all of it", 9), 9);
     int n = BIO_read(sink, record, sizeof record);
