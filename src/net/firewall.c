@@ -27,8 +27,10 @@ enum {
     SAY_EVERY_MS = 1000,           /* of what was refused */
     FILE_MOST = 256 * 1024 * 1024, /* ten million networks: anything larger is no list */
     RATE_MS = 1000,                /* .rate_ms: a second */
-    BAN_MOST_S = 365 * 24 * 3600,  /* a year, so that the end of a ban is a time */
 };
+
+/* The most that a time may be, so that sums of times are times. */
+#define YEAR_NS (365 * 24 * PIER_HOUR)
 
 enum refusal { DENIED, BANNED, TOO_FAST, TOO_MANY, REFUSALS };
 
@@ -129,7 +131,10 @@ static char *read_open(int fd, const char *path, ssize_t *len)
 
 static char *read_file(const char *path, ssize_t *len)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd;
+    do
+        fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         *len = pi_fail(-errno, "firewall: %s", path);
         return NULL;
@@ -312,9 +317,10 @@ static struct pi_limit_opts limits_of(const struct pier_server *s,
     };
     if (o->rate > 0) {
         int64_t ms = o->rate_ms > 0 ? o->rate_ms : RATE_MS;
+        int64_t burst = o->burst > 0 ? o->burst : o->rate;
         l.interval_ns = ms * PIER_MILLISECOND / o->rate;
         l.interval_ns += l.interval_ns == 0;
-        l.tolerance_ns = l.interval_ns * (o->burst > 0 ? o->burst : o->rate);
+        l.tolerance_ns = l.interval_ns < YEAR_NS / burst ? l.interval_ns * burst : YEAR_NS;
     }
     return l;
 }
@@ -545,8 +551,7 @@ static int ban(struct pier_server *s, const struct pi_ip *ip, int64_t duration_n
 {
     struct pi_limits *l = s->firewall->limits;
     int64_t now = pi_clock_ns();
-    int64_t most = BAN_MOST_S * PIER_SECOND;
-    int64_t until = now + (duration_ns < most ? duration_ns : most);
+    int64_t until = now + (duration_ns < YEAR_NS ? duration_ns : YEAR_NS);
     return pi_limits_ban(l, pi_limits_id(l, ip), duration_ns > 0 ? until : 0, now);
 }
 
