@@ -477,15 +477,21 @@ static bool is_allowed(struct pi_firewall *fw, const struct pi_ip *ip)
     return allowed;
 }
 
-/* Lists and bans; id: what stands for the address. */
-static bool check(struct pi_firewall *fw, const struct sockaddr *addr, const struct pi_ip *ip,
-                  uint64_t id)
+/* By lists and bans: what speaks against it, or REFUSALS. */
+static enum refusal ask(struct pi_firewall *fw, const struct pi_ip *ip)
 {
     if (!is_allowed(fw, ip))
-        return refuse(fw, DENIED, addr);
-    if (pi_limits_is_banned(fw->limits, id, pi_clock_ns()))
-        return refuse(fw, BANNED, addr);
-    return true;
+        return DENIED;
+    bool banned = pi_limits_has_bans(fw->limits) &&
+                  pi_limits_is_banned(fw->limits, ip, pi_clock_ns());
+    return banned ? BANNED : REFUSALS;
+}
+
+bool pier_server_allows(struct pier_server *s, const struct pier_addr *addr)
+{
+    struct pi_ip ip;
+    const struct sockaddr *raw = (const struct sockaddr *)addr;
+    return !s || !s->firewall || !pi_ip_of(&ip, raw) || ask(s->firewall, &ip) == REFUSALS;
 }
 
 bool pi_firewall_check(struct pier_server *s, const struct sockaddr *addr)
@@ -493,7 +499,8 @@ bool pi_firewall_check(struct pier_server *s, const struct sockaddr *addr)
     struct pi_ip ip;
     if (!s->firewall || !pi_ip_of(&ip, addr))
         return true;
-    return check(s->firewall, addr, &ip, pi_limits_id(s->firewall->limits, &ip));
+    enum refusal why = ask(s->firewall, &ip);
+    return why == REFUSALS || refuse(s->firewall, why, addr);
 }
 
 static bool pass(struct pi_firewall *fw, uint64_t id)
@@ -513,9 +520,10 @@ bool pi_firewall_enter(struct pier_server *s, const struct sockaddr *addr, uint6
     *who = 0;
     if (!fw || !pi_ip_of(&ip, addr))
         return true;
+    enum refusal why = ask(fw, &ip);
+    if (why != REFUSALS)
+        return refuse(fw, why, addr);
     uint64_t id = pi_limits_id(fw->limits, &ip);
-    if (!check(fw, addr, &ip, id))
-        return false;
     if (!pass(fw, id))
         return refuse(fw, TOO_FAST, addr);
     pthread_mutex_lock(&fw->lock);
