@@ -178,6 +178,11 @@ def micro_rows(works):
         text = ", ".join(f"{name} {value:.0f}" for name, value in others.items())
         rows.append(limit_row(f"{title} below libdill, neco (measured elsewhere) and Go", ns["best"],
                               min(others.values()), f"{ns['best']:.1f} ns; {text}"))
+    for family in ("IPv4", "IPv6"):
+        target = f"a firewall's answer about an {family} address, a million networks: ≤ 100 ns"
+        f = (figures(works, "micro", "pier") or {}).get(f"firewall_{family.lower()}")
+        rows.append(limit_row(target, f["best"], 100, f"{f['best']:.0f} ns (median {f['median']:.0f})")
+                    if f else missing(target))
     for bench, of_floor, title in (("mutex_uncontended", "mutex_uncontended", "mutex, free"),
                                    ("mutex_threads", "mutex_threads", "mutex, 2 threads at once"),
                                    ("mutex_4_threads", "mutex_4_threads", "mutex, 4 threads at once"),
