@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "net/datagram.h"
 #include "net/server.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 
@@ -135,6 +136,7 @@ int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a)
         return -ENOMEM;
     p->worker = w;
     p->accepted = *a;
+    pi_tls_server_refresh(w);
     pid_t pid = pi_forked_start(&p->process, has_ended);
     if (pid == 0)
         serve_in_child(w, a);

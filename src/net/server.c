@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "net/server.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -34,6 +35,7 @@ void pier_server_free(struct pier_server *s)
     PIER_ASSERT(!s->is_running);
     pi_server_close_listeners(s);
     pi_shared_close(s);
+    pi_tls_server_close(s);
     for (int i = 0; i < s->endpoint_count; i++) {
         pi_free(s->endpoints[i].text);
         if (s->endpoints[i].drop)
@@ -79,7 +81,7 @@ int pier_server_add(struct pier_server *s, const char *text, pier_handler handle
     if (!s)
         return pi_conn_null();
     int rc = pi_server_may_add(s, &url, text);
-    if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX && url.scheme != PI_UDP)
+    if (rc == 0 && (url.scheme == PI_HTTP || url.scheme == PI_HTTPS))
         rc = pi_fail_text(PIER_EURL, "listen %s: this scheme is not supported yet", text);
     if (rc == 0)
         rc = pi_server_add_endpoint(s, text, &url, handler, arg, -1);
@@ -138,7 +140,9 @@ int pier_server_listen(struct pier_server *s)
         return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
     if (s->opts.model < PIER_TASKS || s->opts.model > PIER_PREFORK)
         return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
-    int rc = pi_server_open(s);
+    int rc = pi_tls_server_open(s);
+    if (rc == 0)
+        rc = pi_server_open(s);
     s->is_listening = rc == 0;
     return pi_server_remember(s, rc);
 }

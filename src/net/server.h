@@ -16,6 +16,10 @@
 
 #include <pthread.h>
 
+struct pi_tls;
+struct pi_tls_context;
+struct pi_tls_server;
+
 struct pi_endpoint {
     char *text; /* as given: also the name of its tasks */
     struct pi_url url;
@@ -23,6 +27,7 @@ struct pi_endpoint {
     void *arg;
     int inherited_fd; /* -1: to be opened */
     int64_t idle_ns;  /* its connections wait so long for input without a task; 0: with one */
+    int64_t hello_ns; /* TLS: they wait so long for the first byte without a task; 0: with one */
     void (*drop)(void *arg); /* the server frees arg by it; NULL: it does not */
 };
 
@@ -114,7 +119,11 @@ struct pi_worker {
     int open_rc;
     _Atomic bool has_failed; /* it never served: its udp:// sockets are the first one's */
     pthread_t id;
-    int rc; /* of a worker's thread */
+    int rc;                                /* of a worker's thread */
+    struct pi_tls_context *tls;            /* NULL: none yet */
+    unsigned tls_generation;               /* of the files that it was made of */
+    struct pi_tls *shaking, *shaking_last; /* hands, the oldest first */
+    int shaking_count;
 };
 
 /* A connection that is a thread of its own. */
@@ -168,6 +177,7 @@ struct pier_server {
     int slot_count;           /* that there is room for in it */
     struct pi_conn_process *processes;
     struct pi_conn_process *ended; /* the last one that has, to be freed */
+    struct pi_tls_server *tls;     /* NULL: no endpoint has it */
 };
 
 /* Whether an endpoint may be added still, and its URL: 0 or a negative code. */
@@ -214,6 +224,8 @@ int64_t pi_grace_end(const struct pier_server *s);
 /* Looks again, on the worker's own thread, as after a nudge. */
 void pi_worker_look(struct pi_worker *w);
 
+/* The handler's result, after the handshake of TLS where there is one to come. */
+int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w);
 /* What a handler's result means: logs it, and closes. */
 void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc);
 /* The list of connections that a worker has on its loop. */

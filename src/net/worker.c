@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "net/datagram.h"
 #include "net/server.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -77,16 +78,25 @@ static bool is_everyday(int rc)
 
 void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc)
 {
-    if (rc < 0 && (!is_everyday(rc) || pier_log_enabled(PIER_LOG_DEBUG)))
+    bool is_news = !is_everyday(rc) && !pi_tls_is_everyday(c);
+    if (rc < 0 && (is_news || pier_log_enabled(PIER_LOG_DEBUG)))
         log_failure(c, e, rc);
     linger(c);
+    pi_tls_say_goodbye(c);
     pi_conn_fini(c);
+}
+
+int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w)
+{
+    bool is_plain = !pi_url_has_tls(&e->url) || c->transport == &pi_tls;
+    int rc = is_plain ? 0 : pi_tls_accept(c, w);
+    return rc == 0 ? e->handler(c, e->arg) : rc;
 }
 
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
 {
     const struct pi_endpoint *e = a->listener->endpoint;
-    pi_serve_end(c, e, e->handler(c, e->arg));
+    pi_serve_end(c, e, pi_serve_call(c, e, w));
 }
 
 /* ---- tasks ---- */
@@ -148,10 +158,11 @@ struct handover {
 
 static int start_task(struct pi_worker *w, const struct pi_accepted *a)
 {
-    if (a->listener->endpoint->idle_ns > 0)
+    const struct pi_endpoint *e = a->listener->endpoint;
+    if (e->idle_ns > 0 || e->hello_ns > 0)
         return pi_idle_start(w, a);
     struct conn_start start = { *a, w };
-    return pi_spawn_copy(&w->scope, a->listener->endpoint->text, conn_main, &start, sizeof start);
+    return pi_spawn_copy(&w->scope, e->text, conn_main, &start, sizeof start);
 }
 
 static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
@@ -875,6 +886,7 @@ int pi_worker_run(struct pi_worker *w)
     pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
     pi_posts_free(w);
+    pi_tls_worker_close(w);
     pi_free(w->acceptors);
     w->acceptors = NULL;
     return rc < 0 ? rc : joined;
