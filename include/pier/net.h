@@ -510,6 +510,29 @@ enum pier_model {
                        and less often, when they die */
 };
 
+/* Whom a server lets in, asked right after accept; who is refused is reset at once, and sees no
+ * byte of TLS. Of udp:// each new peer is asked about, and datagrams of those refused are dropped;
+ * whose they really are only the handler's protocol can tell. Unix sockets let everybody in. An
+ * IPv4 address is the same in its IPv4-mapped form; of IPv6 the limits know /64s, which is what one
+ * subscriber has, but allow and deny know addresses. Everything counts over all workers and
+ * processes, and what is refused is logged with counts, at most once a second. Zero is the default
+ * everywhere. */
+struct pier_firewall_opts {
+    /* Networks ("10.0.0.0/8", "2001:db8::/32", "::1") or names of files with one a line ('#' begins
+     * a comment); what begins with a digit or contains a colon is a network. Both end with NULL; as
+     * a whole NULL for none. The longest prefix that has an address decides, of equal ones deny.
+     * What is in none of them is let in unless there is an allow. A million networks take 16 to
+     * 32 MiB, in each process. A file is read again within two seconds of having changed: replace
+     * it by renaming another one; while it cannot be read, which is logged with line and column,
+     * the old networks stay. Connections that are there stay, too. */
+    const char *const *allow, *const *deny;
+    int max_per_ip; /* connections at once of an address; default: any number */
+    int rate;       /* connections that an address may begin in rate_ms (1,000), evenly, but burst
+                       (default: rate) of them at once; default: any number */
+    int rate_ms, burst;
+    int ban_ms; /* how long an address is banned that comes faster; default: not at all */
+};
+
 /* Zero is the default everywhere. */
 struct pier_serve_opts {
     enum pier_model model;
@@ -527,6 +550,8 @@ struct pier_serve_opts {
                         SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
     const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
+    const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
+                                                  banned */
 };
 
 struct pier_server;
@@ -591,6 +616,21 @@ PIER_API int pier_server_conns(const struct pier_server *s);
 /* Datagrams that udp:// endpoints have dropped so far, the newest ones of full queues and those of
  * peers for whom there was no place; from any thread. */
 PIER_API int64_t pier_server_dropped(const struct pier_server *s);
+
+/* Connections, and datagrams of new peers, that the firewall has refused so far, over all
+ * processes; from any thread. */
+PIER_API int64_t pier_server_refused(const struct pier_server *s);
+
+/* Refuses new connections of an address ("192.0.2.7"; of IPv6 all of its /64) from now on, for so
+ * long and at most a year, in place of any ban that it has; 0 lifts it. From any thread, and from
+ * handlers in processes of the server, once it listens. 0, or a negative code: -EINVAL for what is
+ * no address, -EOPNOTSUPP without a firewall, -ENOSPC when there are so many bans (131,072, fewer
+ * when they are spread badly) that one which ends later than this would have to go. Never waits. */
+PIER_API int pier_server_ban(struct pier_server *s, const char *ip, int64_t duration_ns);
+
+/* The same for the peer of a connection that the server has accepted, for handlers. The connection
+ * itself goes on. -EOPNOTSUPP for Unix sockets and dialled connections, too. */
+PIER_API int pier_conn_ban(struct pier_conn *c, int64_t duration_ns);
 
 #ifdef __cplusplus
 }

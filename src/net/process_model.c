@@ -125,7 +125,7 @@ static void has_ended(struct pi_forked *f)
         pi_conv_process_ended(p->accepted.conv);
     pi_free(w->server->ended);
     w->server->ended = p;
-    pi_worker_leave(w);
+    pi_worker_leave(w, p->accepted.who);
 }
 
 int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a)
