@@ -130,6 +130,7 @@ static const struct verb_example examples[] = {
     { "pier serve tls://:8443 --cert server.pem --key server-key.pem",
       "the same over TLS; certificates are read again when they change" },
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
+    { "pier serve http://127.0.0.1:8000 --reply 'Hello, World!'", "answer every HTTP request" },
     { "pier serve --handler echo --model prefork --workers 4",
       "echo in four processes, which are started again when they crash" },
     { "pier serve tcp://:7000 --deny blocked.txt --rate 20/s --max-per-ip 50",
@@ -181,7 +182,11 @@ static int check_urls(int count, char **urls)
 {
     int which = which_service();
     bool only_tcp = which == SERVICE_CHAT || which == SERVICE_TIME;
+    bool is_talk = given.handler >= 0 || given.exec != NULL || given.lines || given.once;
     for (int i = 0; i < count; i++) {
+        if (is_http(urls[i]) && is_talk)
+            return usage_error(
+                &verb_serve, "--handler, --exec, --lines and --once are not for HTTP: %s", urls[i]);
         if (is_udp(urls[i]) && only_tcp)
             return usage_error(&verb_serve, "--handler %s is not for datagrams: %s",
                                services[which].name, urls[i]);
@@ -210,6 +215,8 @@ static int choose_service(struct service *service)
         .once = given.once,
         .command = given.exec,
         .idle_timeout_ms = idle_timeout_ms(),
+        .http_idle_ms = given.idle_timeout < 0 ? 0 : idle_timeout_ms(),
+        .traces = given.verbosity > 0,
     };
     int rc = given.reply != NULL ? reply_parse(&service->reply, given.reply) : 0;
     if (rc == -E2BIG)
@@ -342,6 +349,8 @@ int service_run(struct pier_conn *c, void *arg)
 
 static int add_endpoint(struct pier_server *server, const struct service *service, const char *url)
 {
+    if (is_http(url))
+        return http_add(server, service, url);
     return pier_server_add(server, url, service_run, (void *)&service[is_udp(url)]);
 }
 
@@ -398,11 +407,12 @@ static int say_where(const struct pier_server *server, const struct service *ser
     const char *backend = has_tasks ? pier_backend(NULL) : "direct";
     for (int i = 0; i < pier_server_count(server); i++) {
         const char *url = pier_server_url(server, i);
+        const char *name = is_http(url) ? http_service_name(service) : service->name;
         if (given.json)
-            say_json(url, service->name, backend);
+            say_json(url, name, backend);
         else
-            fprintf(stderr, "listening on %s (%s, %s, %s)\n", url, service->name,
-                    model_names[given.model], backend);
+            fprintf(stderr, "listening on %s (%s, %s, %s)\n", url, name, model_names[given.model],
+                    backend);
     }
     return output_finish();
 }
@@ -469,11 +479,10 @@ const struct verb verb_serve = {
     .summary = "serve clients until SIGINT or SIGTERM",
     .operands = "[URL...]",
     .max_operands = -1,
-    .details =
-        "A URL is tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix://@NAME. Without "
-        "one it is the sockets that a service manager passes on, or else both of "
-        "tcp://127.0.0.1:8888 and udp://127.0.0.1:9999 (chat and time: only the first; "
-        "receiver: only the second).",
+    .details = "A URL is tcp://HOST:PORT, tls://HOST:PORT, http://HOST:PORT, https://HOST:PORT, "
+               "udp://HOST:PORT, unix:///PATH or unix://@NAME. Without one it is the sockets that "
+               "a service manager passes on, or else both of tcp://127.0.0.1:8888 and "
+               "udp://127.0.0.1:9999 (chat and time: only the first; receiver: only the second).",
     .options = options,
     .examples = examples,
     .run = run_serve,
