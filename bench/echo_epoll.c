@@ -12,7 +12,8 @@
  * `--own` gives each connection a buffer of its own, as every program has whose handlers keep what
  * they read: that is no floor, but shows what the one buffer, always in the cache, is worth.
  *
- * Usage: echo_epoll [--level | --own] [BUFFER [WORKERS]]. Prints `listening on tcp://127.0.0.1:PORT`.
+ * Usage: echo_epoll [--level | --own] [BUFFER [WORKERS]]. Prints `listening on
+ * tcp://127.0.0.1:PORT`.
  */
 #define _GNU_SOURCE
 #include <errno.h>
