@@ -93,13 +93,25 @@ def build_c_with(package, library, header):
     return build
 
 
-def build_go(name, source):
+def build_go(name, source, options=()):
     go = shutil.which("go")
     if not go:
         raise Absent("no go (package golang-go)")
     path = os.path.join(BENCH, source)
     env = {"GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": os.path.join(peers_dir(), "go-cache")}
-    return compile_once(name, [path], [go, "build", "-o", NEW, path], env)
+    return compile_once(name, [path], [go, "build", *options, "-o", NEW, path], env)
+
+
+def build_go_library(name, source):
+    return build_go(f"{name}.so", source, ["-buildmode=c-shared"])
+
+
+def build_rust_library(name, source):
+    if not os.access(RUSTC, os.X_OK):
+        raise Absent("no /usr/bin/rustc (package rustc)")
+    path = os.path.join(BENCH, source)
+    argv = [RUSTC, "-O", "-C", "panic=abort", "--crate-type=cdylib", "-o", NEW, path]
+    return compile_once(f"{name}.so", [path], argv)
 
 
 def build_tokio(name, source):
@@ -309,6 +321,22 @@ MICRO = [
 ]
 
 
+def utf8_by(name):
+    return lambda path, argument, workers: [path, name]
+
+
+def utf8_library(path, argument, workers):
+    return [os.path.join(build_dir, "bench/utf8"), path]
+
+
+UTF8 = [
+    *(Contestant(name, find_pier, "bench/utf8", utf8_by(name))
+      for name in ("pier", "shifts", "glib", "libunistring", "states", "iconv")),
+    Contestant("rust", build_rust_library, "peers/utf8.rs", utf8_library, target="utf8_rust"),
+    Contestant("go", build_go_library, "peers/utf8.go", utf8_library, target="utf8_go", env=go_procs(1)),
+    Contestant("python", build_python, "peers/utf8.py", alone_python),
+]
+
 CROWD = [
     Contestant("pier", find_pier, "bench/crowd", alone),
     Contestant("go", build_go, "peers/crowd.go", alone, target="crowd_go", env=go_procs(1)),
@@ -341,6 +369,8 @@ def versions():
         "liburing": package("liburing-dev"),
         "libuv": package("libuv1-dev"),
         "libevent": package("libevent-dev"),
+        "glib": package("libglib2.0-0"),
+        "libunistring": package("libunistring2"),
         "go": output_of(["go", "version"]),
         "tokio": (tokio or ["absent"])[-1],
         "rustc": output_of([RUSTC, "--version"]),

@@ -435,4 +435,4 @@ def round_size(contestant, work, options):
 
 
 ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "idle": round_idle, "startup": round_startup, "micro": round_micro,
-          "balance": round_balance, "crowd": round_crowd, "pool": round_pool, "size": round_size}
+          "balance": round_balance, "utf8": round_micro, "crowd": round_crowd, "pool": round_pool, "size": round_size}

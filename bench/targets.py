@@ -196,6 +196,23 @@ def micro_rows(works):
     return rows
 
 
+def utf8_rows(works):
+    """One row for all texts: the one where somebody else comes nearest."""
+    target = "`pier_utf8_valid`: below every other validator, whatever the text"
+    table = works.get("utf8", {}).get("figures", {})
+    others = {n: f for n, f in table.items() if n != "pier"}
+    if "pier" not in table or not others:
+        return [missing(target)]
+
+    def ratio(text, which):
+        return table["pier"][text][which] / min(f[text][which] for f in others.values() if text in f)
+    worst = max(table["pier"], key=lambda text: ratio(text, "best"))
+    rival = min((n for n in others if worst in others[n]), key=lambda n: others[n][worst]["best"])
+    median = max(ratio(text, "median") for text in table["pier"])
+    return [[target, f"{ratio(worst, 'best'):.2f} × {rival} at worst, {worst} (medians {median:.2f})",
+             verdict(ratio(worst, "best"), median, 1)]]
+
+
 def memory_rows(works):
     rows = []
     for name, backend in BACKENDS.items():
@@ -228,5 +245,6 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, udp_rows, model_rows, relay_rows, worker_rows, micro_rows, memory_rows, start_rows)
+    return [row for part in (echo_rows, udp_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
+                               start_rows)
             for row in part(works)]

@@ -236,6 +236,69 @@ PIER_API int pier_service_port(const char *service, const char *protocol);
  * none, -EINVAL for what is no port, -ENAMETOOLONG (64 bytes are enough). Waits, at most 10 s. */
 PIER_API int pier_service_name(char *name, size_t cap, int port, const char *protocol);
 
+/* ---- certificates ---- */
+
+/* For development: certificates by an authority (CA) of the user's own, made once and kept in
+ * ${XDG_DATA_HOME:-~/.local/share}/pier: ca.pem for others, ca-key.pem for nobody else. Programs
+ * trust it only where they are told to (ca_file), and so should people: whoever has its key can
+ * pretend to be any server to those who trust it. Two processes may do any of this at a time. */
+
+enum pier_key_kind { PIER_KEY_P256, PIER_KEY_P384, PIER_KEY_ED25519, PIER_KEY_RSA };
+
+struct pier_cert_opts {
+    enum pier_key_kind kind; /* default: ECDSA with P-256; RSA has 3072 bits */
+    int days;                /* that it is good for: 1 to 825, what clients accept; default 365 */
+    bool is_client;          /* a client's; names may be mail addresses, too; default: a server's */
+    bool replaces;           /* what is there already; default: that is -EEXIST */
+};
+
+/* Where they are. {0} is none; pier_cert_files_fini() frees it. */
+struct pier_cert_files {
+    char *cert_file, *key_file, *ca_file;
+    bool made_cert, made_ca; /* by this call */
+};
+
+/* Makes a key and a certificate for names, count of them (1 to 100): host names, "*.host.name", IP
+ * addresses; the first one is its subject. They go to PREFIX.pem and PREFIX-key.pem (mode 600).
+ * Makes the authority first where there is none, or where it ends within 30 days. 0, or a negative
+ * code and files is {0}. Waits. */
+PIER_API int pier_cert_create(struct pier_cert_files *files, const char *prefix,
+                              const char *const *names, int count,
+                              const struct pier_cert_opts *opts);
+
+/* The certificate for this machine as others at the same desk know it: localhost, 127.0.0.1, ::1
+ * and the host name; key and certificate are one file, localhost.pem beside the authority. Made at
+ * the first call, and again where it ends within 30 days, is damaged or the host has another name.
+ * 0, or a negative code and files is {0}. Waits. */
+PIER_API int pier_cert_localhost(struct pier_cert_files *files);
+
+PIER_API void pier_cert_files_fini(struct pier_cert_files *files);
+
+/* What a certificate says. Texts are UTF-8 and printable, whoever made it. */
+struct pier_cert {
+    char *subject, *issuer; /* RFC 4514: "CN=www.example,O=Example" */
+    char **names;           /* that it is for: hosts, addresses, mail addresses… */
+    int name_count;
+    char *serial;                        /* hexadecimal */
+    char *key;                           /* "ECDSA P-256", "RSA 2048", "Ed25519" */
+    int64_t not_before_ns, not_after_ns; /* since 1970 */
+    char sha256[65];                     /* of all of it, hexadecimal: its fingerprint */
+    char pin[48];                        /* of its public key, base64 (RFC 7469, 2.4) */
+    bool is_ca, is_self_issued;
+};
+
+/* {0} is none. */
+struct pier_certs {
+    int count;
+    struct pier_cert *items;
+};
+
+/* The certificates in a file, PEM, where all else is passed over, or one in DER. 0; -ENODATA when
+ * there is none, PIER_ETLS when one is damaged, another negative code; then certs is {0}. Waits. */
+PIER_API int pier_certs_read(struct pier_certs *certs, const char *path);
+
+PIER_API void pier_certs_fini(struct pier_certs *certs);
+
 /* ---- datagrams ---- */
 
 /* pier_dial("udp://...") and a server's udp:// endpoints make connections of datagrams: each read

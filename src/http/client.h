@@ -2,9 +2,9 @@
 /*
  * http/client.h - what the client is made of, for its files.
  *
- * client.c follows redirects and tries again; it asks route.c where to connect, pool.c for a link,
- * request.c to write the request, response.c to read what comes. A link is a connection and the
- * bytes that came on it; a response holds one until it is freed, since its fields lie there.
+ * client.c follows redirects and tries again; it asks client_route.c where to connect,
+ * client_pool.c for a link, client_request.c to write the request, client_response.c to read what
+ * comes. A link is a connection and the bytes that came on it; a response holds one until it is freed, since its fields lie there.
  * Everything that comes from a server is hostile: each head, body and list has a limit.
  */
 #ifndef PI_HTTP_CLIENT_H

@@ -1,286 +1,341 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http/request.c - a client's request as it goes out: the head, and the body behind it.
+ * http/request.c - what a handler asks of a request's head, and the memory of an exchange.
  *
- * The head is written to the link's buffer, which is empty then, and a small body right behind it,
- * so that most requests are one write. The fields of the framing are ours alone; all others are the
- * caller's first.
+ * The head stays where it was read; texts get their NUL in place, over the byte that has ended
+ * them: a space, a colon, a CR. Only what has to be decoded or joined is copied.
  */
-#include "http/client.h"
-
+#define _GNU_SOURCE
 #include "base/err.h"
-#include "base/sys.h"
+#include "http/exchange.h"
+
+#include <pier/text.h>
 
 #include <string.h>
 
-enum { COOKIE_CAP = 8192, AUTH_CAP = 1024, PIECE_CAP = 16384 };
+enum { PIECE_MAX = 64 << 20, ID_LEN = 16 };
 
-static struct pi_part part(const char *text)
+static int no_exchange(void)
 {
-    return (struct pi_part){ text, strlen(text) };
+    return pi_fail(-EINVAL, "http: no exchange");
 }
 
-/* ---- methods ---- */
+/* ---- the target ---- */
 
-static const struct {
-    const char *name;
-    enum pi_h1_method id;
-    bool is_idempotent;
-} methods[] = {
-    { "GET", PI_H1_GET, true },          { "HEAD", PI_H1_HEAD, true },
-    { "POST", PI_H1_POST, false },       { "PUT", PI_H1_PUT, true },
-    { "DELETE", PI_H1_DELETE, true },    { "OPTIONS", PI_H1_OPTIONS, true },
-    { "PATCH", PI_H1_PATCH, false },     { "TRACE", PI_H1_TRACE, true },
-    { "CONNECT", PI_H1_CONNECT, false },
-};
-
-enum { METHODS = sizeof methods / sizeof methods[0] };
-
-enum pi_h1_method pi_method_id(const char *method)
+const char *pier_req_method(const struct pier_exchange *ex)
 {
-    for (int i = 0; i < METHODS; i++)
-        if (strcmp(methods[i].name, method) == 0)
-            return methods[i].id;
-    return PI_H1_OTHER_METHOD;
+    return ex ? ex->method : "";
 }
 
-bool pi_method_is_idempotent(const char *method)
+const char *pier_req_target(const struct pier_exchange *ex)
 {
-    for (int i = 0; i < METHODS; i++)
-        if (strcmp(methods[i].name, method) == 0)
-            return methods[i].is_idempotent;
-    return false;
+    return ex ? ex->target : "";
 }
 
-/* ---- the head ---- */
-
-/* Which of our fields the caller has given, by id. */
-struct given {
-    bool id[PI_FIELD_IDS];
-};
-
-static int refuse(const char *line, const char *reason)
+/* What is to be known of a request is found out when it is first asked for: handlers see a const.
+ */
+static struct pier_exchange *open_up(const struct pier_exchange *ex)
 {
-    char shown[80];
-    pier_escape(shown, sizeof shown, line, strlen(line));
-    return pi_fail_text(-EINVAL, "field \"%s\": %s", shown, reason);
+    return (struct pier_exchange *)ex;
 }
 
-/* Credentials and cookies of the caller's are for the server that he named. */
-static bool goes_along(const struct pi_send *s, enum pi_field_id id)
+static const char *make_path(struct pier_exchange *ex)
 {
-    return s->same_origin || (id != PI_FIELD_AUTHORIZATION && id != PI_FIELD_COOKIE &&
-                              id != PI_FIELD_PROXY_AUTHORIZATION && id != PI_FIELD_HOST);
+    struct pi_part path = PI_H1_PART(&ex->req, path);
+    if (path.len == 0)
+        return ex->req.method == PI_H1_CONNECT ? "" : ex->req.method == PI_H1_OPTIONS ? "*" : "/";
+    char *copy = pi_arena_copy(&ex->arena, path.at, path.len);
+    if (copy && ex->req.path_has_percent &&
+        pier_percent_decode(copy, path.len + 1, copy, path.len) < 0)
+        return "";
+    return copy ? copy : "";
 }
 
-/* Finds out which fields the caller gives, and refuses what cannot be one. */
-static int look_through(struct given *given, const struct pi_send *s)
+const char *pier_req_path(const struct pier_exchange *ex)
 {
-    for (const char *const *line = s->req->fields; line && *line; line++) {
-        const char *colon = strchr(*line, ':');
-        if (!colon)
-            return refuse(*line, "no \":\" in it");
-        enum pi_field_id id = pi_field_id(*line, (size_t)(colon - *line));
-        if (id == PI_FIELD_CONTENT_LENGTH || id == PI_FIELD_TRANSFER_ENCODING)
-            return refuse(*line, "the length of a body is told by the request itself");
-        given->id[id] = goes_along(s, id);
+    if (!ex)
+        return "";
+    if (!ex->path)
+        open_up(ex)->path = make_path(open_up(ex));
+    return ex->path;
+}
+
+const char *pier_req_query_text(const struct pier_exchange *ex)
+{
+    if (!ex || ex->req.query.len == 0)
+        return "";
+    if (!ex->query) {
+        struct pi_part query = PI_H1_PART(&ex->req, query);
+        const char *copy = pi_arena_copy(&open_up(ex)->arena, query.at, query.len);
+        open_up(ex)->query = copy ? copy : "";
     }
+    return ex->query;
+}
+
+const char *pier_req_query(struct pier_exchange *ex, const char *name)
+{
+    if (!ex || !name || ex->req.query.len == 0)
+        return NULL;
+    struct pi_part query = PI_H1_PART(&ex->req, query);
+    char *value = pi_arena_alloc(&ex->arena, query.len + 1);
+    if (!value)
+        return NULL;
+    struct pier_slice form = { query.at, query.len };
+    return pier_form_get(value, query.len + 1, form, name) < 0 ? NULL : value;
+}
+
+const char *pier_req_param(const struct pier_exchange *ex, const char *name)
+{
+    if (!ex || !name || !ex->route)
+        return NULL;
+    for (int i = 0; i < ex->param_count; i++)
+        if (strcmp(ex->route->names[i], name) == 0)
+            return ex->params[i];
+    return NULL;
+}
+
+const char *pier_req_route(const struct pier_exchange *ex)
+{
+    return ex && ex->route ? ex->route->pattern : "";
+}
+
+/* ---- fields ---- */
+
+/* The next line with that name from `from` on; -1: there is none. */
+static int find(const struct pi_fields *f, struct pi_part name, enum pi_field_id id, uint32_t from)
+{
+    if (id == PI_FIELD_OTHER)
+        return pi_fields_find(f, name, from);
+    if (f->first[id] == 0)
+        return -1;
+    uint32_t first = f->first[id] - 1u;
+    for (uint32_t i = first > from ? first : from; i < f->count; i++)
+        if (f->list[i].id == id)
+            return (int)i;
+    return -1;
+}
+
+/* Several lines of a name, joined: cookies by "; " (RFC 9113, 8.2.3), others by ", ". */
+static const char *join(struct pier_exchange *ex, const struct pi_fields *f, struct pi_part name,
+                        enum pi_field_id id)
+{
+    const char *between = id == PI_FIELD_COOKIE ? "; " : ", ";
+    size_t len = 0;
+    for (int i = find(f, name, id, 0); i >= 0; i = find(f, name, id, (uint32_t)i + 1))
+        len += pi_field_value(f, (uint32_t)i).len + 2;
+    char *text = pi_arena_alloc(&ex->arena, len + 1);
+    if (!text)
+        return NULL;
+    char *at = text;
+    for (int i = find(f, name, id, 0); i >= 0; i = find(f, name, id, (uint32_t)i + 1)) {
+        struct pi_part value = pi_field_value(f, (uint32_t)i);
+        if (at > text)
+            at = mempcpy(at, between, 2);
+        at = mempcpy(at, value.at, value.len);
+    }
+    *at = '\0';
+    return text;
+}
+
+static const char *field_of(struct pier_exchange *ex, const struct pi_fields *f, const char *text)
+{
+    struct pi_part name = { text, strlen(text) };
+    enum pi_field_id id = pi_field_id(name.at, name.len);
+    int first = find(f, name, id, 0);
+    if (first < 0)
+        return NULL;
+    if (find(f, name, id, (uint32_t)first + 1) >= 0)
+        return join(ex, f, name, id);
+    return pi_req_text(ex, pi_field_value(f, (uint32_t)first));
+}
+
+const char *pier_req_field(struct pier_exchange *ex, const char *name)
+{
+    return ex && name ? field_of(ex, &ex->req.fields, name) : NULL;
+}
+
+const char *pier_req_trailer(struct pier_exchange *ex, const char *name)
+{
+    return ex && name && ex->trailers ? field_of(ex, ex->trailers, name) : NULL;
+}
+
+bool pier_req_field_at(const struct pier_exchange *ex, int index, const char **name,
+                       const char **value)
+{
+    if (!ex || index < 0 || (uint32_t)index >= ex->req.fields.count)
+        return false;
+    const struct pi_fields *f = &ex->req.fields;
+    if (name)
+        *name = pi_req_text(open_up(ex), pi_field_name(f, (uint32_t)index));
+    if (value)
+        *value = pi_req_text(open_up(ex), pi_field_value(f, (uint32_t)index));
+    return true;
+}
+
+/* ---- who and where ---- */
+
+static const char *make_host(struct pier_exchange *ex)
+{
+    struct pi_part host = PI_H1_PART(&ex->req, host);
+    if (host.len == 0)
+        return "";
+    char *text = ex->req.port
+                     ? pier_exchange_printf(ex, "%.*s:%u", (int)host.len, host.at, ex->req.port)
+                     : pi_arena_copy(&ex->arena, host.at, host.len);
+    for (char *c = text; c && *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c + ('a' - 'A'));
+    return text ? text : "";
+}
+
+const char *pier_req_host(struct pier_exchange *ex)
+{
+    if (!ex)
+        return "";
+    if (!ex->host)
+        ex->host = make_host(ex);
+    return ex->host;
+}
+
+bool pier_req_is_secure(const struct pier_exchange *ex)
+{
+    return ex && ex->h->endpoint->is_secure;
+}
+
+int pier_req_version(const struct pier_exchange *ex)
+{
+    return !ex ? 0 : ex->req.minor == 0 ? 10 : 11;
+}
+
+const char *pier_req_peer(struct pier_exchange *ex)
+{
+    return ex ? pier_peer(ex->h->conn) : "?";
+}
+
+struct pier_conn *pier_exchange_conn(struct pier_exchange *ex)
+{
+    return ex ? ex->h->conn : NULL;
+}
+
+const char *pier_req_id(struct pier_exchange *ex)
+{
+    uint64_t random;
+    if (!ex)
+        return "";
+    if (!ex->id) {
+        pi_random(&random, sizeof random);
+        ex->id = pier_exchange_printf(ex, "%0*llx", ID_LEN, (unsigned long long)random);
+    }
+    return ex->id ? ex->id : "";
+}
+
+int pier_req_set_id(struct pier_exchange *ex, const char *id)
+{
+    const char *copy = pier_exchange_strdup(ex, id);
+    if (!copy)
+        return pier_error_code();
+    ex->id = copy;
     return 0;
 }
 
-/* "Name:" only takes ours away. */
-static int put_given(struct pi_h1_out *o, const struct pi_send *s)
+int64_t pier_req_time(const struct pier_exchange *ex)
 {
-    for (const char *const *line = s->req->fields; line && *line; line++) {
-        struct pi_part name = { *line, strcspn(*line, ":") };
-        struct pi_part value = part(*line + name.len + 1);
-        size_t space = strspn(value.at, " \t");
-        value = (struct pi_part){ value.at + space, value.len - space };
-        if (value.len > 0 && goes_along(s, pi_field_id(name.at, name.len)))
-            pi_h1_out_field(o, name, value);
-        if (o->error == -EINVAL)
-            return refuse(*line, "not a field");
-    }
-    return 0;
+    return ex ? ex->time_ns : 0;
 }
 
-static void put_unless_given(struct pi_h1_out *o, const struct given *given, enum pi_field_id id,
-                             const char *value)
+/* ---- the chain ---- */
+
+int pier_next(struct pier_exchange *ex)
 {
-    if (!given->id[id] && value && *value)
-        pi_h1_out_field(o, part(pi_field_id_name(id)), part(value));
+    if (!ex)
+        return no_exchange();
+    if (!ex->chain || ex->chain_at >= ex->chain->count)
+        return pi_fail(-EALREADY, "http: the rest of the chain has been called");
+    const struct pi_call *call = &ex->chain->calls[ex->chain_at++];
+    return call->fn(ex, call->arg);
 }
 
-static int put_auth(struct pi_h1_out *o, const struct pi_send *s, const struct given *given)
-{
-    const struct pier_request *req = s->req;
-    const struct pi_target *t = s->target;
-    char value[AUTH_CAP];
-    if (!s->same_origin || given->id[PI_FIELD_AUTHORIZATION])
-        return 0;
-    if (req->bearer) {
-        int len = snprintf(value, sizeof value, "Bearer %s", req->bearer);
-        if (len < (int)sizeof value) {
-            put_unless_given(o, given, PI_FIELD_AUTHORIZATION, value);
-            return 0;
-        }
-        pi_h1_out_raw(o, "Authorization: Bearer ", 22); /* longer than most: in two pieces */
-        if (!pi_is_field_value(req->bearer, strlen(req->bearer)))
-            return pi_fail_text(-EINVAL, "the token has characters that a field cannot have");
-        pi_h1_out_raw(o, req->bearer, strlen(req->bearer));
-        pi_h1_out_raw(o, "\r\n", 2);
-        return 0;
-    }
-    const char *user = req->user ? req->user : t->has_user ? t->user : NULL;
-    if (!user)
-        return 0;
-    int rc = pi_basic_auth(value, sizeof value, user, req->user ? req->password : t->password);
-    if (rc == 0)
-        put_unless_given(o, given, PI_FIELD_AUTHORIZATION, value);
-    return rc;
-}
+/* ---- memory ---- */
 
-static void put_cookies(struct pi_h1_out *o, const struct pi_send *s, const struct given *given)
+void *pier_exchange_alloc(struct pier_exchange *ex, size_t len)
 {
-    char value[COOKIE_CAP];
-    if (s->jar && pi_cookie_jar_get(s->jar, s->target, value, sizeof value) > 0)
-        put_unless_given(o, given, PI_FIELD_COOKIE, value);
-}
-
-static void put_range(struct pi_h1_out *o, const struct pi_send *s, const struct given *given)
-{
-    char value[40];
-    if (s->req->from <= 0)
-        return;
-    snprintf(value, sizeof value, "bytes=%lld-", (long long)s->req->from);
-    put_unless_given(o, given, PI_FIELD_RANGE, value);
-    put_unless_given(o, given, PI_FIELD_IF_RANGE, s->req->if_range);
-}
-
-/* How the body's end is told (RFC 9110, 8.6: also that of an empty one, where one is expected). */
-static void put_framing(struct pi_h1_out *o, const struct pi_send *s, const struct given *given)
-{
-    const struct pier_request *req = s->req;
-    bool expects_body = strcmp(s->method, "POST") == 0 || strcmp(s->method, "PUT") == 0 ||
-                        strcmp(s->method, "PATCH") == 0;
-    if (!s->has_body) {
-        if (expects_body)
-            pi_h1_out_number(o, "Content-Length", 0);
-        return;
-    }
-    put_unless_given(o, given, PI_FIELD_CONTENT_TYPE, req->body_type);
-    if (req->source && req->source_len <= 0)
-        pi_h1_out_raw(o, "Transfer-Encoding: chunked\r\n", 28);
-    else
-        pi_h1_out_number(o, "Content-Length",
-                         req->source ? (uint64_t)req->source_len : req->body_len);
-}
-
-static ssize_t put_head(struct pi_h1_out *o, const struct pi_send *s)
-{
-    const struct pi_target *t = s->target;
-    struct given given = { .id = { false } };
-    struct pi_part whole = part(t->text);
-    pi_h1_out_request(o, part(s->method), s->route->via_proxy ? whole : t->path);
-    if (o->error == -EINVAL)
-        return pi_fail_text(-EINVAL, "the method is no token");
-    int rc = look_through(&given, s);
-    if (rc == 0 && !given.id[PI_FIELD_HOST])
-        pi_h1_out_field(o, part("Host"), t->authority);
-    if (rc == 0)
-        rc = put_given(o, s);
-    if (rc < 0)
-        return rc;
-    put_unless_given(o, &given, PI_FIELD_USER_AGENT, s->user_agent);
-    put_unless_given(o, &given, PI_FIELD_ACCEPT, "*/*");
-    if (!s->req->no_gzip && s->req->from <= 0)
-        put_unless_given(o, &given, PI_FIELD_ACCEPT_ENCODING, "gzip");
-    if (s->route->via_proxy)
-        put_unless_given(o, &given, PI_FIELD_PROXY_AUTHORIZATION, s->route->proxy_auth);
-    put_range(o, s, &given);
-    put_cookies(o, s, &given);
-    rc = put_auth(o, s, &given);
-    if (rc < 0)
-        return rc;
-    put_framing(o, s, &given);
-    ssize_t len = pi_h1_out_end(o);
-    if (len == -ENOSPC)
-        return pi_fail_text(-EMSGSIZE, "the request's fields are too long");
-    return len < 0 ? pi_fail_text((int)len, "a field of the request has bytes that it cannot have")
-                   : len;
-}
-
-/* ---- the body ---- */
-
-static int source_failed(ssize_t n)
-{
-    return pier_error_code() == n ? (int)n : pi_fail((int)n, "body of the request");
-}
-
-static int send_chunked(const struct pier_request *req, struct pi_link *link, char *piece)
-{
-    for (;;) {
-        char head[PI_H1_CHUNK_HEAD_CAP];
-        ssize_t n = req->source(req->source_arg, piece, PIECE_CAP);
-        if (n < 0)
-            return source_failed(n);
-        if (n == 0)
-            break;
-        struct iovec pieces[3] = { { head, pi_h1_chunk_head(head, (uint64_t)n) },
-                                   { piece, (size_t)n },
-                                   { (char *)"\r\n", 2 } };
-        ssize_t rc = pier_writev(link->conn, pieces, 3);
-        if (rc < 0)
-            return (int)rc;
-    }
-    ssize_t rc = pier_write(link->conn, "0\r\n\r\n", 5);
-    return rc < 0 ? (int)rc : 0;
-}
-
-static int send_counted(const struct pier_request *req, struct pi_link *link, char *piece)
-{
-    for (int64_t left = req->source_len; left > 0;) {
-        size_t cap = left < PIECE_CAP ? (size_t)left : PIECE_CAP;
-        ssize_t n = req->source(req->source_arg, piece, cap);
-        if (n < 0)
-            return source_failed(n);
-        if (n == 0 || n > (ssize_t)cap)
-            return pi_fail_text(-EINVAL, "the body of the request is %lld bytes short",
-                                (long long)left);
-        ssize_t rc = pier_write(link->conn, piece, (size_t)n);
-        if (rc < 0)
-            return (int)rc;
-        left -= n;
-    }
-    return 0;
-}
-
-static int send_source(const struct pier_request *req, struct pi_link *link)
-{
-    char *piece = pi_alloc(PIECE_CAP);
+    void *piece = ex && len <= PIECE_MAX ? pi_arena_alloc(&ex->arena, len) : NULL;
     if (!piece)
-        return pi_fail(-ENOMEM, "body of the request");
-    int rc = req->source_len > 0 ? send_counted(req, link, piece) : send_chunked(req, link, piece);
-    pi_free(piece);
-    return rc;
+        pi_fail(ex ? -ENOMEM : -EINVAL, "http: memory of an exchange");
+    return piece;
 }
 
-int pi_request_send(const struct pi_send *s, struct pi_link *link)
+char *pier_exchange_strdup(struct pier_exchange *ex, const char *text)
 {
-    const struct pier_request *req = s->req;
-    struct pi_h1_out o = { .buf = link->buf, .cap = link->cap };
-    ssize_t len = put_head(&o, s);
+    size_t len = text ? strlen(text) : 0;
+    char *copy = pier_exchange_alloc(ex, len + 1);
+    if (copy)
+        memcpy(copy, text ? text : "", len + 1);
+    return copy;
+}
+
+static char *print_more(struct pier_exchange *ex, size_t len, const char *fmt, va_list args)
+{
+    char *text = pier_exchange_alloc(ex, len + 1);
+    if (text)
+        vsnprintf(text, len + 1, fmt, args);
+    return text;
+}
+
+char *pi_exchange_vprintf(struct pier_exchange *ex, const char *fmt, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, fmt, args);
+    char *text = len < 0 ? NULL : print_more(ex, (size_t)len, fmt, again);
+    va_end(again);
     if (len < 0)
-        return (int)len;
-    size_t body = s->has_body && !req->source ? req->body_len : 0;
-    struct iovec pieces[2] = { { link->buf, (size_t)len }, { (void *)(uintptr_t)req->body, body } };
-    if (body > 0 && body <= link->cap - (size_t)len) {
-        memcpy(link->buf + len, req->body, body);
-        pieces[0].iov_len += body;
-        body = 0;
+        pi_fail(-EINVAL, "http: format");
+    return text;
+}
+
+char *pier_exchange_printf(struct pier_exchange *ex, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    char *text = pi_exchange_vprintf(ex, fmt, args);
+    va_end(args);
+    return text;
+}
+
+int pier_exchange_defer(struct pier_exchange *ex, void (*fn)(void *arg), void *arg)
+{
+    struct pi_deferred *d = pier_exchange_alloc(ex, sizeof *d);
+    if (!d) {
+        fn(arg);
+        return pier_error_code();
     }
-    ssize_t rc = pier_writev(link->conn, pieces, body > 0 ? 2 : 1);
-    if (rc < 0)
-        return (int)rc;
-    return s->has_body && req->source ? send_source(req, link) : 0;
+    *d = (struct pi_deferred){ ex->deferred, fn, arg };
+    ex->deferred = d;
+    return 0;
+}
+
+int pier_exchange_set(struct pier_exchange *ex, const void *key, void *value)
+{
+    struct pi_value *v = ex ? ex->values : NULL;
+    while (v && v->key != key)
+        v = v->next;
+    if (v) {
+        v->value = value;
+        return 0;
+    }
+    v = pier_exchange_alloc(ex, sizeof *v);
+    if (!v)
+        return pier_error_code();
+    *v = (struct pi_value){ ex->values, key, value };
+    ex->values = v;
+    return 0;
+}
+
+void *pier_exchange_get(const struct pier_exchange *ex, const void *key)
+{
+    for (const struct pi_value *v = ex ? ex->values : NULL; v; v = v->next)
+        if (v->key == key)
+            return v->value;
+    return NULL;
 }

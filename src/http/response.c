@@ -1,495 +1,637 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http/response.c - a response as a client reads it: the head, then the body in pieces.
+ * http/response.c - writing a response: its fields, its head, its body in one piece, with a length
+ * or in chunks.
  *
- * The head stays at the front of the link's buffer until the response is freed, and its fields are
- * pieces of it; what follows comes behind it. A body passes through there too, but for one of known
- * length that is neither compressed nor there already: that goes to the reader's own buffer.
+ * Everything gathers in the connection's out, small responses of several requests among it, and
+ * goes out when that is full, when somebody flushes, or before the connection waits for input.
+ * Large pieces go past it in the same system call. A chunk in out has its size filled in when it is
+ * closed. Invariant: what is in out is whole but for such a chunk.
  */
-#include "http/client.h"
-
-#include "base/assert.h"
+#define _GNU_SOURCE
 #include "base/err.h"
-#include "base/sys.h"
+#include "http/exchange.h"
+#include "http/format.h"
+#include "task/sockets.h"
+
+#include <pier/text.h>
 
 #include <string.h>
 
 enum {
-    INTERIM_MAX = 16, /* heads with 1xx before the final one */
-    ALL_MAX = 16 << 20,
-    ALL_FIRST = 4096,
+    LARGE = PI_OUT_CAP / 2, /* is not worth a copy */
+    CHUNK_HEAD = 6,         /* "0abc" CRLF: a chunk in out is below 64 KiB */
+    CHUNK_TAIL = 2,
+    HEAD_LEAST = 320, /* of a head without fields of the handler's */
+    DATE_LINE = 37,   /* "Date: Fri, 20 Nov 2026 09:22:31 GMT" CRLF */
 };
 
-#define GUNZIP_MOST ((int64_t)1 << 30)
+#define TEXT_LINE "Content-Type: text/plain; charset=utf-8\r\n"
+#define HTML_LINE "Content-Type: text/html; charset=utf-8\r\n"
+#define JSON_LINE "Content-Type: application/json\r\n"
+
+/* A line of Content-Type: made before, or to be made of a value. */
+struct type {
+    const char *line;
+    size_t line_len;
+    const char *value;
+};
+
+#define LINE(text) ((struct type){ .line = (text), .line_len = sizeof(text) - 1 })
+
+static int has_begun(void)
+{
+    return pi_fail_text(-EALREADY, "http: the response has begun already");
+}
+
+static int no_exchange(void)
+{
+    return pi_fail(-EINVAL, "http: no exchange");
+}
+
+/* ---- out ---- */
+
+/* The size of the chunk that out ends in is known now. */
+static void close_chunk(struct pi_http_conn *h)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t at = h->chunk_at;
+    if (at == 0)
+        return;
+    size_t size = h->out_len - at;
+    h->chunk_at = 0;
+    if (size == 0) {
+        h->out_len -= CHUNK_HEAD;
+        return;
+    }
+    char *head = h->out + at - CHUNK_HEAD;
+    for (int i = 0; i < 4; i++)
+        head[i] = digits[(size >> (12 - 4 * i)) & 15];
+    memcpy(h->out + h->out_len, "\r\n", CHUNK_TAIL);
+    h->out_len += CHUNK_TAIL;
+}
+
+static int sent(struct pi_http_conn *h, ssize_t n)
+{
+    if (n >= 0)
+        return 0;
+    h->is_broken = true;
+    return (int)n;
+}
+
+int pi_http_flush(struct pi_http_conn *h)
+{
+    close_chunk(h);
+    size_t len = h->out_len;
+    h->out_len = 0;
+    if (h->is_broken)
+        return h->conn->write_error ? h->conn->write_error : -EPIPE;
+    return len > 0 ? sent(h, pier_write(h->conn, h->out, len)) : 0;
+}
+
+/* Sends out and these bytes behind it, in one call. */
+static int send_large(struct pi_http_conn *h, const void *bytes, size_t len)
+{
+    struct iovec pieces[2] = { { h->out, h->out_len }, { (void *)bytes, len } };
+    if (h->is_broken)
+        return pi_http_flush(h);
+    h->out_len = 0;
+    return sent(h, pier_writev(h->conn, pieces, 2));
+}
+
+static int put(struct pi_http_conn *h, const void *bytes, size_t len)
+{
+    if (len > PI_OUT_CAP - h->out_len) {
+        if (len >= LARGE)
+            return send_large(h, bytes, len);
+        int rc = pi_http_flush(h);
+        if (rc < 0)
+            return rc;
+    }
+    memcpy(h->out + h->out_len, bytes, len);
+    h->out_len += len;
+    return 0;
+}
+
+int pi_res_interim(struct pier_exchange *ex, const char *line)
+{
+    if (ex->req.minor == 0)
+        return 0; /* RFC 9110, 15.2 */
+    int rc = put(ex->h, line, strlen(line));
+    return rc < 0 ? rc : pi_http_flush(ex->h);
+}
+
+/* ---- the fields ---- */
+
+static bool is_named(const struct pi_res_field *f, const char *name)
+{
+    return pi_same_nocase(f->name, (struct pi_part){ name, strlen(name) });
+}
+
+/* The framing is the server's. */
+static bool is_servers(struct pi_part name)
+{
+    switch (pi_field_id(name.at, name.len)) {
+    case PI_FIELD_CONTENT_LENGTH:
+    case PI_FIELD_TRANSFER_ENCODING:
+    case PI_FIELD_CONNECTION:
+    case PI_FIELD_KEEP_ALIVE:
+    case PI_FIELD_TRAILER:
+    case PI_FIELD_UPGRADE:
+    case PI_FIELD_DATE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void remove_named(struct pier_exchange *ex, const char *name)
+{
+    struct pi_res_field **at = &ex->fields;
+    ex->last_field = NULL;
+    while (*at) {
+        if (is_named(*at, name)) {
+            *at = (*at)->next;
+            ex->field_count--;
+        } else {
+            ex->last_field = *at;
+            at = &(*at)->next;
+        }
+    }
+}
+
+static struct pi_res_field *new_field(struct pier_exchange *ex, const char *name, const char *value)
+{
+    size_t name_len = strlen(name), value_len = strlen(value);
+    struct pi_res_field *f = pi_arena_alloc(&ex->arena, sizeof *f + name_len + value_len + 2);
+    if (!f)
+        return NULL;
+    char *text = (char *)(f + 1);
+    memcpy(text, name, name_len + 1);
+    memcpy(text + name_len + 1, value, value_len + 1);
+    *f = (struct pi_res_field){ .name = { text, name_len },
+                                .value = { text + name_len + 1, value_len } };
+    return f;
+}
+
+int pi_res_put(struct pier_exchange *ex, const char *name, const char *value)
+{
+    if (ex->field_count >= PI_RES_FIELDS_MAX)
+        return pi_fail(-ENOSPC, "http: field %s", name);
+    struct pi_res_field *f = new_field(ex, name, value);
+    if (!f)
+        return pi_fail(-ENOMEM, "http: field %s", name);
+    if (ex->last_field)
+        ex->last_field->next = f;
+    else
+        ex->fields = f;
+    ex->last_field = f;
+    ex->field_count++;
+    return 0;
+}
+
+static int refuse_field(const char *name, const char *why)
+{
+    char shown[64];
+    pier_escape(shown, sizeof shown, name, strlen(name));
+    return pi_fail_text(-EINVAL, "http: field %s: %s", shown, why);
+}
+
+/* Whether a handler may send it: 0 or a negative code. "Connection: close" is 1. */
+static int check_field(const char *name, const char *value)
+{
+    struct pi_part n = { name, strlen(name) };
+    if (!pi_is_token(name, n.len))
+        return refuse_field(name, "the name is no token");
+    if (value && !pi_is_field_value(value, strlen(value)))
+        return refuse_field(name, "the value has bytes that it cannot have");
+    bool closes = value && pi_field_id(name, n.len) == PI_FIELD_CONNECTION &&
+                  pi_same_nocase((struct pi_part){ value, strlen(value) },
+                                 (struct pi_part){ "close", 5 });
+    if (is_servers(n) && !closes)
+        return refuse_field(name, "the server sets it");
+    return closes;
+}
+
+static int change_field(struct pier_exchange *ex, const char *name, const char *value, bool adds)
+{
+    if (!ex || !name)
+        return no_exchange();
+    if (ex->res_state != PI_RES_NONE)
+        return has_begun();
+    int rc = check_field(name, value);
+    if (rc > 0)
+        ex->wants_close = true;
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    if (!adds)
+        remove_named(ex, name);
+    return value ? pi_res_put(ex, name, value) : 0;
+}
+
+int pier_res_set(struct pier_exchange *ex, const char *name, const char *value)
+{
+    return change_field(ex, name, value, false);
+}
+
+int pier_res_add(struct pier_exchange *ex, const char *name, const char *value)
+{
+    return change_field(ex, name, value, true);
+}
+
+const char *pier_res_field(const struct pier_exchange *ex, const char *name)
+{
+    for (const struct pi_res_field *f = ex && name ? ex->fields : NULL; f; f = f->next)
+        if (is_named(f, name))
+            return f->value.at;
+    return NULL;
+}
+
+int pier_res_on_begin(struct pier_exchange *ex, void (*fn)(struct pier_exchange *ex, void *arg),
+                      void *arg)
+{
+    struct pi_on_begin *o = pier_exchange_alloc(ex, sizeof *o);
+    if (!o)
+        return pier_error_code();
+    *o = (struct pi_on_begin){ ex->on_begin, fn, arg };
+    ex->on_begin = o;
+    return 0;
+}
+
+int pier_res_trailer(struct pier_exchange *ex, const char *name, const char *value)
+{
+    if (!ex || !name || !value)
+        return no_exchange();
+    int rc = check_field(name, value);
+    if (rc != 0)
+        return rc < 0 ? rc : refuse_field(name, "the server sets it");
+    if (ex->res_state != PI_RES_BODY || ex->res_left >= 0)
+        return pi_fail_text(-EALREADY, "http: no trailer can follow this response");
+    struct pi_res_field *f = new_field(ex, name, value);
+    if (!f)
+        return pi_fail(-ENOMEM, "http: trailer %s", name);
+    if (ex->last_trailer)
+        ex->last_trailer->next = f;
+    else
+        ex->res_trailers = f;
+    ex->last_trailer = f;
+    return 0;
+}
+
+int pier_res_set_status(struct pier_exchange *ex, int status)
+{
+    if (!ex)
+        return no_exchange();
+    if (ex->res_state != PI_RES_NONE)
+        return has_begun();
+    if (status < 200 || status > 599)
+        return pi_fail_text(-EINVAL, "http: a response cannot have the status %d", status);
+    ex->status = status;
+    return 0;
+}
+
+int pier_res_status(const struct pier_exchange *ex)
+{
+    return ex ? ex->status : 0;
+}
+
+int64_t pier_res_bytes(const struct pier_exchange *ex)
+{
+    return ex ? ex->res_bytes : 0;
+}
+
+bool pier_res_has_begun(const struct pier_exchange *ex)
+{
+    return ex && ex->res_state != PI_RES_NONE;
+}
 
 /* ---- the head ---- */
 
-static int bad(const struct pier_response *r, int code)
+/* The line of Date, made once a second on each thread. Simulated time is not kept: it would be
+ * another run's. */
+static const char *date_line(void)
 {
-    return pi_fail_text(PIER_EPROTO, "%s: bad response: %s", r->url, pi_h1_reason(code));
+    static PI_THREAD_LOCAL struct {
+        int64_t until_ns;
+        char line[DATE_LINE + 8];
+    } made;
+    int64_t now = pi_coarse_now(pi_task_self());
+    if (now < made.until_ns && !io_is_simulated())
+        return made.line;
+    int64_t unix_ns = pi_unix_ns();
+    memcpy(made.line, "Date: ", 6);
+    size_t len = pier_date_http(made.line + 6, sizeof made.line - 6, unix_ns);
+    memcpy(made.line + 6 + len, "\r\n", 3);
+    made.until_ns = pi_clock_ns() + PIER_SECOND - unix_ns % PIER_SECOND;
+    return made.line;
 }
 
-/* Each name and value ends with NUL from now on. */
-static void end_texts(struct pier_response *r)
+static bool is_bodiless(const struct pier_exchange *ex, int status)
 {
-    char *base = r->link->buf;
-    for (uint32_t i = 0; i < r->head.fields.count; i++) {
-        const struct pi_field *f = &r->head.fields.list[i];
-        base[f->name + f->name_len] = '\0';
-        base[f->value + f->value_len] = '\0';
-    }
-    base[r->head.reason.at + r->head.reason.len] = '\0';
+    return ex->req.method == PI_H1_HEAD || status < 200 || status == 204 || status == 304;
 }
 
-/* One head, from link->start on, which is moved to the front of the buffer. */
-static int read_one_head(struct pier_response *r, enum pi_h1_method method)
+/* Whether another request may follow on the connection. */
+static bool may_keep(const struct pier_exchange *ex)
 {
-    struct pi_link *link = r->link;
-    if (link->start > 0) {
-        memmove(link->buf, link->buf + link->start, link->len - link->start);
-        link->len -= link->start;
-        link->start = 0;
-    }
-    memset(&r->head.scan, 0, sizeof r->head.scan);
-    for (;;) {
-        ssize_t n = link->len == 0
-                        ? 0
-                        : pi_h1_parse_response(&r->head, link->buf, link->len, method, NULL);
-        if (n < 0)
-            return bad(r, (int)n);
-        if (n > 0) {
-            r->head_len = (size_t)n;
-            link->start = (size_t)n;
-            return 0;
-        }
-        if (link->len == link->cap) {
-            int rc = link->cap < PI_LINK_MOST ? pi_link_reserve(link, PI_LINK_MOST) : -EMSGSIZE;
-            if (rc < 0)
-                return pi_fail(rc, "%s: head of the response", r->url);
-        }
-        n = pi_link_fill(link, 0);
-        if (n == 0)
-            return pi_fail_text(-EPIPE, "%s: closed without a%s response", r->url,
-                                link->len > 0 ? " whole" : "");
-        if (n < 0)
-            return (int)n;
-        if (!r->first_byte_ns)
-            r->first_byte_ns = pi_clock_ns();
-    }
+    const struct pi_http_conn *h = ex->h;
+    bool stops = h->draining && atomic_load_explicit(h->draining, memory_order_relaxed);
+    int most = h->endpoint->requests_max;
+    return ex->req.keep_alive && !h->must_close && !ex->wants_close && !stops &&
+           (most == 0 || h->requests < most);
 }
 
-int pi_response_head(struct pier_response *r, enum pi_h1_method method)
+static void write_framing(struct pier_exchange *ex, struct pi_h1_out *o, int status)
 {
-    for (int i = 0; i < INTERIM_MAX; i++) {
-        int rc = read_one_head(r, method);
+    struct pi_http_conn *h = ex->h;
+    if (ex->is_chunked)
+        pi_h1_out_raw(o, "Transfer-Encoding: chunked\r\n", 28);
+    else if (ex->res_left >= 0 && status >= 200 && status != 204 && status != 304)
+        pi_h1_out_number(o, "Content-Length", (uint64_t)ex->res_left);
+    if (status == 101)
+        pi_h1_out_raw(o, "Connection: Upgrade\r\n", 21);
+    else if (h->must_close)
+        pi_h1_out_raw(o, "Connection: close\r\n", 19);
+    else if (ex->req.minor == 0)
+        pi_h1_out_raw(o, "Connection: keep-alive\r\n", 24);
+}
+
+static void write_head(struct pier_exchange *ex, struct pi_h1_out *o, int status,
+                       const struct type *type)
+{
+    const struct pi_http_endpoint *e = ex->h->endpoint;
+    pi_h1_out_status(o, status);
+    if (!e->no_date)
+        pi_h1_out_raw(o, date_line(), DATE_LINE);
+    if (e->server_line)
+        pi_h1_out_raw(o, e->server_line, strlen(e->server_line));
+    if (type && type->line)
+        pi_h1_out_raw(o, type->line, type->line_len);
+    else if (type && type->value)
+        pi_h1_out_field(o, (struct pi_part){ "Content-Type", 12 },
+                        (struct pi_part){ type->value, strlen(type->value) });
+    for (const struct pi_res_field *f = ex->fields; f; f = f->next)
+        pi_h1_out_field(o, f->name, f->value);
+    write_framing(ex, o, status);
+}
+
+static size_t head_room(const struct pier_exchange *ex, const struct type *type)
+{
+    size_t room = HEAD_LEAST;
+    if (type && type->value)
+        room += strlen(type->value);
+    if (ex->h->endpoint->server_line)
+        room += strlen(ex->h->endpoint->server_line);
+    for (const struct pi_res_field *f = ex->fields; f; f = f->next)
+        room += f->name.len + f->value.len + 4;
+    return room;
+}
+
+/* One that does not fit out is made elsewhere. */
+static int send_head(struct pier_exchange *ex, int status, const struct type *type)
+{
+    struct pi_http_conn *h = ex->h;
+    size_t room = head_room(ex, type);
+    if (room > PI_OUT_CAP - h->out_len) {
+        int rc = pi_http_flush(h);
         if (rc < 0)
             return rc;
-        if (r->head.status == 101)
-            return pi_fail_text(PIER_EPROTO, "%s: an upgrade that nobody asked for", r->url);
-        if (r->head.status < 200)
-            continue;
-        /* Room behind the head now, since pieces of it will be in users' hands. */
-        struct pi_link *link = r->link;
-        if (link->cap - r->head_len < PI_LINK_ROOM) {
-            rc = pi_link_reserve(link, link->cap + PI_LINK_ROOM);
-            if (rc < 0)
-                return pi_fail(rc, "%s: head of the response", r->url);
-        }
-        r->head.fields.base = link->buf;
-        end_texts(r);
-        return 0;
     }
-    return pi_fail_text(PIER_EPROTO, "%s: more than %d interim responses", r->url, INTERIM_MAX);
-}
-
-const char *pi_response_get(const struct pier_response *r, enum pi_field_id id)
-{
-    return pi_fields_get(&r->head.fields, id).at;
-}
-
-/* ---- the body as it comes ---- */
-
-static void finish(struct pier_response *r)
-{
-    if (r->ended)
-        return;
-    r->ended = true;
-    r->ended_ns = pi_clock_ns();
-    struct pi_link *link = r->link;
-    r->may_keep = r->head.keep_alive && r->head.body != PI_H1_UNTIL_CLOSE &&
-                  link->start == link->len && link->conn->ahead_len == 0;
-}
-
-static int fail_body(struct pier_response *r, int code)
-{
-    r->error = code;
-    return code;
-}
-
-static int cut_off(struct pier_response *r)
-{
-    return pi_fail_text(-EPIPE, "%s: closed in the middle of the body", r->url);
-}
-
-/* More of what is on its way: 1; 0 at the end of the connection; a negative code. */
-static ssize_t fill(struct pier_response *r)
-{
-    if (r->no_wait)
-        return -EAGAIN;
-    ssize_t n = pi_link_fill(r->link, r->head_len);
-    if (n == -EMSGSIZE)
-        return pi_fail(PIER_EPROTO, "%s: body", r->url);
-    return n;
-}
-
-static ssize_t next_counted(struct pier_response *r)
-{
-    struct pi_link *link = r->link;
-    if (r->left == 0)
-        return 0;
-    if (link->start == link->len) {
-        ssize_t n = fill(r);
-        if (n <= 0)
-            return n == 0 ? cut_off(r) : n;
-    }
-    size_t len = link->len - link->start;
-    if (len > r->left)
-        len = (size_t)r->left;
-    r->piece = (struct pi_part){ link->buf + link->start, len };
-    link->start += len;
-    r->left -= len;
-    return 1;
-}
-
-static ssize_t read_trailers(struct pier_response *r)
-{
-    struct pi_link *link = r->link;
-    struct pi_fields trailers;
-    for (;;) {
-        ssize_t n = pi_h1_parse_trailers(&trailers, &r->chunks, link->buf + link->start,
-                                         link->len - link->start, NULL);
-        if (n < 0)
-            return bad(r, (int)n);
-        link->start += (size_t)n;
-        if (n > 0)
-            return 0;
-        n = fill(r);
-        if (n <= 0)
-            return n == 0 ? cut_off(r) : n;
-    }
-}
-
-static ssize_t next_chunked(struct pier_response *r)
-{
-    struct pi_link *link = r->link;
-    for (;;) {
-        ssize_t n = link->start == link->len && !pi_h1_chunks_done(&r->chunks)
-                        ? 0
-                        : pi_h1_chunk_step(&r->chunks, &r->piece, link->buf + link->start,
-                                           link->len - link->start);
-        if (n < 0)
-            return bad(r, (int)n);
-        link->start += (size_t)n;
-        if (n > 0 && r->piece.len > 0)
-            return 1;
-        if (n > 0)
-            continue;
-        if (pi_h1_chunks_done(&r->chunks))
-            return read_trailers(r);
-        n = fill(r);
-        if (n <= 0)
-            return n == 0 ? cut_off(r) : n;
-    }
-}
-
-static ssize_t next_until_close(struct pier_response *r)
-{
-    struct pi_link *link = r->link;
-    if (link->start == link->len) {
-        ssize_t n = fill(r);
-        if (n <= 0)
-            return n;
-    }
-    r->piece = (struct pi_part){ link->buf + link->start, link->len - link->start };
-    link->start = link->len;
-    return 1;
-}
-
-/* Sees to it that r->piece has something: 1; 0 at the body's end; a negative code. */
-static ssize_t next_piece(struct pier_response *r)
-{
-    if (r->piece.len > 0)
-        return 1;
-    switch (r->head.body) {
-    case PI_H1_LENGTH:
-        return next_counted(r);
-    case PI_H1_CHUNKED:
-        return next_chunked(r);
-    case PI_H1_UNTIL_CLOSE:
-        return next_until_close(r);
-    default:
-        return 0;
-    }
-}
-
-/* ---- the body as it is read ---- */
-
-static int64_t range_start(const struct pier_response *r)
-{
-    const char *range = pi_response_get(r, PI_FIELD_CONTENT_RANGE);
-    long long from = 0;
-    if (r->head.status != 206 || !range || sscanf(range, "bytes %lld-", &from) != 1)
-        return 0;
-    return from;
-}
-
-int pi_response_body_begin(struct pier_response *r)
-{
-    r->left = r->head.body == PI_H1_LENGTH ? r->head.content_length : 0;
-    r->from = range_start(r);
-    const char *coding = pi_response_get(r, PI_FIELD_CONTENT_ENCODING);
-    bool has_body = r->head.body != PI_H1_NO_BODY && !(r->head.body == PI_H1_LENGTH && !r->left);
-    if (!has_body) {
-        finish(r);
-        return 0;
-    }
-    if (!r->asked_gzip || !coding ||
-        !(pi_same_nocase((struct pi_part){ coding, strlen(coding) },
-                         (struct pi_part){ "gzip", 4 }) ||
-          pi_same_nocase((struct pi_part){ coding, strlen(coding) },
-                         (struct pi_part){ "x-gzip", 6 })))
-        return 0;
-    r->gunzip = pi_gunzip_new();
-    if (!r->gunzip)
-        return pi_fail(-ENOMEM, "%s: gzip", r->url);
-    if (!r->most)
-        r->most = GUNZIP_MOST;
+    bool fits = room <= PI_OUT_CAP;
+    struct pi_h1_out o = { .buf = h->out + h->out_len, .cap = PI_OUT_CAP - h->out_len };
+    if (!fits)
+        o = (struct pi_h1_out){ .buf = pier_exchange_alloc(ex, room), .cap = room };
+    if (!o.buf)
+        return pier_error_code();
+    write_head(ex, &o, status, type);
+    ssize_t len = pi_h1_out_end(&o);
+    if (len < 0)
+        return pi_fail((int)len, "http: the head of the response");
+    if (!fits)
+        return send_large(h, o.buf, (size_t)len);
+    h->out_len += (size_t)len;
     return 0;
 }
 
-static ssize_t read_plain(struct pier_response *r, void *buf, size_t cap)
+static void call_on_begin(struct pier_exchange *ex)
 {
-    struct pi_link *link = r->link;
-    bool is_direct = r->head.body == PI_H1_LENGTH && r->left > 0 && r->piece.len == 0 &&
-                     link->start == link->len && !r->no_wait;
-    if (is_direct) {
-        ssize_t n = pier_read(link->conn, buf, cap < r->left ? cap : (size_t)r->left);
-        if (n > 0)
-            r->left -= (size_t)n;
-        return n == 0 ? cut_off(r) : n;
+    struct pi_on_begin *o = ex->on_begin;
+    ex->on_begin = NULL;
+    for (; o; o = o->next)
+        o->fn(ex, o->arg);
+}
+
+/* len: of the body; -1: not known. */
+static int begin(struct pier_exchange *ex, int status, const struct type *type, int64_t len)
+{
+    struct pi_http_conn *h = ex->h;
+    if (ex->res_state != PI_RES_NONE)
+        return has_begun();
+    if (status != 101 && (status < 200 || status > 599))
+        return pi_fail_text(-EINVAL, "http: a response cannot have the status %d", status);
+    ex->status = status;
+    if (__builtin_expect(ex->on_begin != NULL, 0))
+        call_on_begin(ex);
+    if (type && pier_res_field(ex, "Content-Type"))
+        type = NULL;
+    status = ex->status;
+    ex->has_no_body = is_bodiless(ex, status);
+    ex->res_left = len;
+    ex->is_chunked = len < 0 && ex->req.minor > 0 && status != 204 && status != 304;
+    if (!may_keep(ex) || (len < 0 && !ex->is_chunked && !ex->has_no_body))
+        h->must_close = true;
+    int rc = send_head(ex, status, type);
+    if (rc < 0)
+        return rc;
+    ex->res_state = PI_RES_BODY;
+    return 0;
+}
+
+/* A handler that answers while it reads lets the client go on first. */
+int pier_res_begin(struct pier_exchange *ex, int status, int64_t len)
+{
+    if (!ex)
+        return no_exchange();
+    int rc = status < 300 && ex->res_state == PI_RES_NONE ? pi_body_go_on(ex) : 0;
+    return rc < 0 ? rc : begin(ex, status, NULL, len < 0 ? -1 : len);
+}
+
+int pi_res_switch(struct pier_exchange *ex)
+{
+    int rc = begin(ex, 101, NULL, 0);
+    if (rc < 0)
+        return rc;
+    ex->res_state = PI_RES_ENDED;
+    return pi_http_flush(ex->h);
+}
+
+/* ---- the body ---- */
+
+/* A chunk of its own, past out. */
+static int put_large_chunk(struct pi_http_conn *h, const void *bytes, size_t len)
+{
+    char head[PI_H1_CHUNK_HEAD_CAP];
+    close_chunk(h);
+    int rc = put(h, head, pi_h1_chunk_head(head, len));
+    if (rc == 0)
+        rc = send_large(h, bytes, len);
+    return rc < 0 ? rc : put(h, "\r\n", CHUNK_TAIL);
+}
+
+/* Into the chunk that is open, or a new one. */
+static int put_chunked(struct pi_http_conn *h, const void *bytes, size_t len)
+{
+    if (len >= LARGE)
+        return put_large_chunk(h, bytes, len);
+    size_t need = len + CHUNK_TAIL + (h->chunk_at ? 0 : CHUNK_HEAD);
+    if (need > PI_OUT_CAP - h->out_len) {
+        int rc = pi_http_flush(h);
+        if (rc < 0)
+            return rc;
     }
-    ssize_t n = next_piece(r);
-    if (n <= 0)
-        return n;
-    size_t len = r->piece.len < cap ? r->piece.len : cap;
-    memcpy(buf, r->piece.at, len);
-    r->piece.at += len;
-    r->piece.len -= len;
+    if (h->chunk_at == 0) {
+        memcpy(h->out + h->out_len, "0000\r\n", CHUNK_HEAD);
+        h->out_len += CHUNK_HEAD;
+        h->chunk_at = h->out_len;
+    }
+    memcpy(h->out + h->out_len, bytes, len);
+    h->out_len += len;
+    return 0;
+}
+
+ssize_t pier_res_write(struct pier_exchange *ex, const void *bytes, size_t len)
+{
+    if (!ex)
+        return no_exchange();
+    int rc = 0;
+    if (ex->res_state == PI_RES_NONE)
+        rc = begin(ex, ex->status ? ex->status : 200, NULL, -1);
+    else if (ex->res_state == PI_RES_ENDED)
+        return has_begun();
+    if (rc == 0 && ex->res_left >= 0 && (uint64_t)len > (uint64_t)ex->res_left)
+        return pi_fail_text(-EMSGSIZE, "http: more than the length that was promised");
+    if (rc < 0 || len == 0)
+        return rc;
+    if (!ex->has_no_body)
+        rc = ex->is_chunked ? put_chunked(ex->h, bytes, len) : put(ex->h, bytes, len);
+    if (rc < 0)
+        return rc;
+    ex->res_bytes += (int64_t)len;
+    if (ex->res_left >= 0)
+        ex->res_left -= (int64_t)len;
     return (ssize_t)len;
 }
 
-static ssize_t read_gzip(struct pier_response *r, void *buf, size_t cap)
+ssize_t pier_res_puts(struct pier_exchange *ex, const char *text)
 {
-    for (;;) {
-        ssize_t n = pi_gunzip(r->gunzip, buf, cap, &r->piece);
-        if (n < 0)
-            return pi_fail_text((int)n, "%s: the body is not what gzip writes", r->url);
-        if (n > 0)
-            return n;
-        bool had_more = r->piece.len > 0;
-        n = had_more ? 1 : next_piece(r);
-        if (n == 0 && !pi_gunzip_is_whole(r->gunzip))
-            return pi_fail_text(PIER_EPROTO, "%s: the compressed body is cut off", r->url);
-        if (n <= 0)
-            return n;
-    }
+    return pier_res_write(ex, text, strlen(text));
 }
 
-static ssize_t read_some(struct pier_response *r, void *buf, size_t cap)
+ssize_t pier_res_printf(struct pier_exchange *ex, const char *fmt, ...)
 {
-    ssize_t n = r->gunzip ? read_gzip(r, buf, cap) : read_plain(r, buf, cap);
-    if (n < 0)
-        return fail_body(r, (int)n);
-    if (n == 0) {
-        finish(r);
+    char small[512];
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int len = vsnprintf(small, sizeof small, fmt, args);
+    const char *text = small;
+    if (len >= (int)sizeof small)
+        text = pi_exchange_vprintf(ex, fmt, again);
+    va_end(again);
+    va_end(args);
+    if (len < 0)
+        return pi_fail(-EINVAL, "http: format");
+    return text ? pier_res_write(ex, text, (size_t)len) : pier_error_code();
+}
+
+int pier_res_sink(void *ex, const void *bytes, size_t len)
+{
+    ssize_t n = pier_res_write(ex, bytes, len);
+    return n < 0 ? (int)n : 0;
+}
+
+int pier_res_flush(struct pier_exchange *ex)
+{
+    return ex ? pi_http_flush(ex->h) : no_exchange();
+}
+
+static int end_chunks(struct pier_exchange *ex)
+{
+    struct pi_http_conn *h = ex->h;
+    close_chunk(h);
+    int rc = put(h, "0\r\n", 3);
+    for (const struct pi_res_field *f = ex->res_trailers; f && rc == 0; f = f->next) {
+        const char *line = pier_exchange_printf(ex, "%s: %s\r\n", f->name.at, f->value.at);
+        rc = line ? put(h, line, strlen(line)) : pier_error_code();
+    }
+    return rc < 0 ? rc : put(h, "\r\n", 2);
+}
+
+int pi_res_end(struct pier_exchange *ex)
+{
+    if (ex->res_state == PI_RES_ENDED)
         return 0;
-    }
-    r->given += n;
-    if (r->most && r->given > r->most)
-        return fail_body(r, pi_fail_text(-EMSGSIZE, "%s: the body has more than %lld bytes", r->url,
-                                         (long long)r->most));
-    if (!r->gunzip && r->head.body == PI_H1_LENGTH && r->left == 0 && r->piece.len == 0)
-        finish(r);
-    return n;
+    if (ex->res_left > 0 && !ex->has_no_body)
+        return pi_fail_text(-EPIPE, "http: the response is %lld bytes short of its length",
+                            (long long)ex->res_left);
+    int rc = ex->is_chunked && !ex->has_no_body ? end_chunks(ex) : 0;
+    ex->res_state = PI_RES_ENDED;
+    return rc;
 }
 
-static int null_code(void)
+/* ---- all at once ---- */
+
+static int respond(struct pier_exchange *ex, int status, struct type type, const void *bytes,
+                   size_t len)
 {
-    return pi_conn_null();
+    if (!ex)
+        return no_exchange();
+    if (!pi_body_is_short(ex))
+        ex->wants_close = true;
+    int rc = begin(ex, status, type.line || type.value ? &type : NULL, (int64_t)len);
+    ssize_t n = rc < 0 ? rc : pier_res_write(ex, bytes, len);
+    return n < 0 ? (int)n : pi_res_end(ex);
 }
 
-ssize_t pier_response_read(struct pier_response *r, void *buf, size_t cap)
+int pier_http_text(struct pier_exchange *ex, int status, const char *text)
 {
-    if (!r)
-        return null_code();
-    if (r->error || r->ended || cap == 0)
-        return r->error;
-    if (!r->deadline_ns)
-        return read_some(r, buf, cap);
-    PIER_SCOPE(limit, r->deadline_ns);
-    return read_some(r, buf, cap);
+    return respond(ex, status, LINE(TEXT_LINE), text, strlen(text));
 }
 
-/* Doubles the room, to most bytes and one for the NUL. */
-static int grow(char **text, size_t *cap, size_t most)
+int pier_http_textf(struct pier_exchange *ex, int status, const char *fmt, ...)
 {
-    size_t more = *cap ? 2 * *cap : ALL_FIRST;
-    if (more > most + 1)
-        more = most + 1;
-    char *bigger = pi_realloc(*text, more);
-    if (!bigger)
-        return -ENOMEM;
-    *text = bigger;
-    *cap = more;
-    return 0;
+    va_list args;
+    va_start(args, fmt);
+    const char *text = pi_exchange_vprintf(ex, fmt, args);
+    va_end(args);
+    return text ? pier_http_text(ex, status, text) : pier_error_code();
 }
 
-char *pier_response_all(struct pier_response *r, size_t *len)
+int pier_http_html(struct pier_exchange *ex, int status, const char *html)
 {
-    if (!r)
-        return NULL;
-    if (!r->most || (r->gunzip && r->most == GUNZIP_MOST))
-        r->most = ALL_MAX;
-    size_t most = (size_t)(r->most - r->given > 0 ? r->most - r->given : 0);
-    char *text = NULL;
-    size_t cap = 0, used = 0;
-    ssize_t n = 1;
-    while (n > 0) {
-        if (used + 1 >= cap && cap <= most && grow(&text, &cap, most) < 0) {
-            pi_fail(-ENOMEM, "%s: body", r->url);
-            n = r->error = -ENOMEM;
-            break;
-        }
-        char beyond; /* whether there is any, once the room is full */
-        bool is_full = used == most;
-        n = pier_response_read(r, is_full ? &beyond : text + used, is_full ? 1 : cap - 1 - used);
-        if (n > 0 && !is_full)
-            used += (size_t)n;
-    }
-    if (n < 0) {
-        pi_free(text);
-        return NULL;
-    }
-    text[used] = '\0';
-    pi_free(r->all);
-    r->all = text;
-    if (len)
-        *len = used;
-    return text;
+    return respond(ex, status, LINE(HTML_LINE), html, strlen(html));
 }
 
-/* ---- what there is to know ---- */
-
-int pier_response_status(const struct pier_response *r)
+int pier_http_json(struct pier_exchange *ex, int status, const char *json)
 {
-    return r ? r->head.status : null_code();
+    return respond(ex, status, LINE(JSON_LINE), json, strlen(json));
 }
 
-const char *pier_response_reason(const struct pier_response *r)
+int pier_http_bytes(struct pier_exchange *ex, int status, const char *type, const void *bytes,
+                    size_t len)
 {
-    return r ? PI_H1_PART(&r->head, reason).at : NULL;
+    return respond(ex, status, (struct type){ .value = type }, bytes, len);
 }
 
-int pier_response_version(const struct pier_response *r)
+int pier_http_empty(struct pier_exchange *ex, int status)
 {
-    return r ? 10 + (r->head.minor > 0) : null_code();
+    return respond(ex, status, (struct type){ 0 }, "", 0);
 }
 
-const char *pier_response_field(const struct pier_response *r, const char *name)
+int pier_http_redirect(struct pier_exchange *ex, int status, const char *location)
 {
-    if (!r || !name)
-        return NULL;
-    int i = pi_fields_find(&r->head.fields, (struct pi_part){ name, strlen(name) }, 0);
-    return i < 0 ? NULL : pi_field_value(&r->head.fields, (uint32_t)i).at;
-}
-
-bool pier_response_field_at(const struct pier_response *r, int index, const char **name,
-                            const char **value)
-{
-    *name = *value = NULL;
-    if (!r || index < 0 || (uint32_t)index >= r->head.fields.count)
-        return false;
-    *name = pi_field_name(&r->head.fields, (uint32_t)index).at;
-    *value = pi_field_value(&r->head.fields, (uint32_t)index).at;
-    return true;
-}
-
-const char *pier_response_url(const struct pier_response *r)
-{
-    return r ? r->url : NULL;
-}
-
-int64_t pier_response_len(const struct pier_response *r)
-{
-    if (!r)
-        return null_code();
-    if (r->head.body == PI_H1_NO_BODY)
-        return 0;
-    return r->head.body == PI_H1_LENGTH && !r->gunzip ? (int64_t)r->head.content_length : -1;
-}
-
-int64_t pier_response_from(const struct pier_response *r)
-{
-    return r ? r->from : null_code();
-}
-
-static int64_t since(const struct pier_response *r, int64_t then_ns)
-{
-    return then_ns ? then_ns - r->began_ns : 0;
-}
-
-void pier_response_times(const struct pier_response *r, struct pier_http_times *times)
-{
-    *times = (struct pier_http_times){ 0 };
-    if (!r)
-        return;
-    times->resolved = since(r, r->dialled.resolved_ns);
-    times->connected = since(r, r->dialled.connected_ns);
-    times->secured = since(r, r->dialled.secured_ns);
-    times->first_byte = since(r, r->first_byte_ns);
-    times->total = since(r, r->ended_ns ? r->ended_ns : pi_clock_ns());
-}
-
-/* ---- the end ---- */
-
-/* Takes what has come already: the end of a short body is often there. */
-static void skip_what_is_there(struct pier_response *r)
-{
-    r->no_wait = true;
-    ssize_t n = 1;
-    while (n > 0 && !r->error) {
-        r->piece.len = 0;
-        n = next_piece(r);
-    }
-    if (n == 0)
-        finish(r);
-}
-
-void pier_response_free(struct pier_response *r)
-{
-    if (!r)
-        return;
-    struct pi_link *link = r->link;
-    if (link && !r->ended && !r->error)
-        skip_what_is_there(r);
-    if (link && r->ended && r->may_keep && !r->error)
-        pi_pool_give(&r->client->pool, link);
-    else
-        pi_link_free(link);
-    pi_gunzip_free(r->gunzip);
-    if (r->client)
-        pi_client_unref(r->client);
-    pi_free(r->all);
-    pi_free(r->url);
-    pi_free(r);
+    if (status != 301 && status != 302 && status != 303 && status != 307 && status != 308)
+        return pi_fail_text(-EINVAL, "http: %d is no redirection", status);
+    int rc = pier_res_set(ex, "Location", location);
+    return rc < 0 ? rc : pier_http_empty(ex, status);
 }

@@ -69,6 +69,21 @@ struct pier_conn *pi_conn_new(int fd, const struct pi_transport *transport,
     return c;
 }
 
+/* An address can be asked for again; a Unix socket's name says little and is asked of the system.
+ */
+void pi_conn_slim(struct pier_conn *c)
+{
+    if (c->ahead_len == 0 && c->ahead != c->small) {
+        pi_free(c->ahead);
+        c->ahead = c->small;
+        c->ahead_start = 0;
+        c->ahead_cap = sizeof c->small;
+    }
+    pi_free(c->peer_text);
+    pi_free(c->local_text);
+    c->peer_text = c->local_text = NULL;
+}
+
 void pi_conn_fini(struct pier_conn *c)
 {
     /* A task that still waits here is woken, and gone before the memory is. */
@@ -81,14 +96,8 @@ void pi_conn_fini(struct pier_conn *c)
     }
     if (c->io.fd >= 0)
         c->transport->close(c);
-    if (c->ahead != c->small)
-        pi_free(c->ahead);
-    c->ahead = c->small;
-    c->ahead_len = c->ahead_start = 0;
-    c->ahead_cap = sizeof c->small;
-    pi_free(c->peer_text);
-    pi_free(c->local_text);
-    c->peer_text = c->local_text = NULL;
+    c->ahead_len = 0;
+    pi_conn_slim(c);
 }
 
 void pier_close(struct pier_conn *c)
@@ -326,7 +335,7 @@ PI_HOT static ssize_t read_once(struct pier_conn *c, void *buf, size_t len, int6
     c->reading = true;
     ssize_t n = c->transport->read(c, buf, len, deadline);
     if (n == -EINTR)
-        n = c->transport->read(c, buf, len, deadline = IO_NOW);
+        n = c->transport->read(c, buf, len, deadline = read_deadline(c, own_ns));
     c->reading = false;
     if (is_dead_peer(n, deadline))
         c->read_error = -ETIMEDOUT;
@@ -370,7 +379,7 @@ ssize_t pi_conn_read_op(struct pier_conn *c, struct io_op *op)
     c->reading = true;
     n = io_run(op);
     if (n == -EINTR) {
-        op->deadline_ns = IO_NOW;
+        op->deadline_ns = read_deadline(c, 0);
         n = io_run(op);
     }
     c->reading = false;

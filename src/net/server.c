@@ -34,8 +34,11 @@ void pier_server_free(struct pier_server *s)
     PIER_ASSERT(!s->is_running);
     pi_server_close_listeners(s);
     pi_shared_close(s);
-    for (int i = 0; i < s->endpoint_count; i++)
+    for (int i = 0; i < s->endpoint_count; i++) {
         pi_free(s->endpoints[i].text);
+        if (s->endpoints[i].drop)
+            s->endpoints[i].drop(s->endpoints[i].arg);
+    }
     pi_free(s->endpoints);
     pi_free(s->listeners);
     pi_free(s->workers);
@@ -45,8 +48,7 @@ void pier_server_free(struct pier_server *s)
     pi_free(s);
 }
 
-/* Keeps the first failure with its words for run. */
-static int remember(struct pier_server *s, int rc)
+int pi_server_remember(struct pier_server *s, int rc)
 {
     if (rc >= 0 || s->first_error)
         return rc;
@@ -64,19 +66,24 @@ static int first_failure(struct pier_server *s)
     return s->first_error;
 }
 
+int pi_server_may_add(const struct pier_server *s, struct pi_url *url, const char *text)
+{
+    if (s->is_listening)
+        return pi_fail(-EISCONN, "listen %s", text);
+    return pi_url_parse(url, text, false);
+}
+
 int pier_server_add(struct pier_server *s, const char *text, pier_handler handler, void *arg)
 {
     struct pi_url url;
     if (!s)
         return pi_conn_null();
-    if (s->is_listening)
-        return remember(s, pi_fail(-EISCONN, "listen %s", text));
-    int rc = pi_url_parse(&url, text, false);
+    int rc = pi_server_may_add(s, &url, text);
     if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX && url.scheme != PI_UDP)
         rc = pi_fail_text(PIER_EURL, "listen %s: this scheme is not supported yet", text);
     if (rc == 0)
         rc = pi_server_add_endpoint(s, text, &url, handler, arg, -1);
-    return remember(s, rc);
+    return pi_server_remember(s, rc);
 }
 
 static int add_inherited(struct pier_server *s, int fd, pier_handler handler, void *arg)
@@ -104,14 +111,14 @@ int pier_server_add_inherited(struct pier_server *s, pier_handler handler, void 
     if (!s)
         return pi_conn_null();
     if (s->is_listening)
-        return remember(s, pi_fail(-EISCONN, "listen on inherited descriptors"));
+        return pi_server_remember(s, pi_fail(-EISCONN, "listen on inherited descriptors"));
     int count = pi_inherited_count();
     int added = 0;
     for (int i = 0; i < count; i++) {
         int fd = pi_inherited_fd(i);
         int rc = fd < 0 ? 0 : add_inherited(s, fd, handler, arg);
         if (rc < 0)
-            return remember(s, rc);
+            return pi_server_remember(s, rc);
         added += fd >= 0;
     }
     return added;
@@ -128,12 +135,12 @@ int pier_server_listen(struct pier_server *s)
     if (io_is_simulated())
         s->opts.model = PIER_TASKS; /* whose handlers cannot tell the difference */
     if (s->endpoint_count == 0)
-        return remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
+        return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
     if (s->opts.model < PIER_TASKS || s->opts.model > PIER_PREFORK)
-        return remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
+        return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
     int rc = pi_server_open(s);
     s->is_listening = rc == 0;
-    return remember(s, rc);
+    return pi_server_remember(s, rc);
 }
 
 int pier_server_count(const struct pier_server *s)
@@ -396,10 +403,8 @@ int pier_server_run(struct pier_server *s)
     return rc == -ECANCELED || rc == -ETIMEDOUT ? pi_fail(rc, "serve") : rc;
 }
 
-int pier_serve(const char *url, pier_handler handler, void *arg, const struct pier_serve_opts *opts)
+int pi_serve_to_end(struct pier_server *s, int rc, const char *url)
 {
-    struct pier_server *s = pier_server_new(opts);
-    int rc = s ? pier_server_add(s, url, handler, arg) : pier_error_code();
     if (rc == 0)
         rc = pier_server_listen(s);
     if (rc == 0) {
@@ -413,4 +418,11 @@ int pier_serve(const char *url, pier_handler handler, void *arg, const struct pi
     int code = rc < 0 ? pier_exit_code() : 0;
     pier_server_free(s);
     return code;
+}
+
+int pier_serve(const char *url, pier_handler handler, void *arg, const struct pier_serve_opts *opts)
+{
+    struct pier_server *s = pier_server_new(opts);
+    int rc = s ? pier_server_add(s, url, handler, arg) : pier_error_code();
+    return pi_serve_to_end(s, rc, url);
 }

@@ -22,6 +22,8 @@ struct pi_endpoint {
     pier_handler handler;
     void *arg;
     int inherited_fd; /* -1: to be opened */
+    int64_t idle_ns;  /* its connections wait so long for input without a task; 0: with one */
+    void (*drop)(void *arg); /* the server frees arg by it; NULL: it does not */
 };
 
 struct pi_listener {
@@ -168,6 +170,14 @@ struct pier_server {
     struct pi_conn_process *ended; /* the last one that has, to be freed */
 };
 
+/* Whether an endpoint may be added still, and its URL: 0 or a negative code. */
+int pi_server_may_add(const struct pier_server *s, struct pi_url *url, const char *text);
+/* Keeps the first failure with its words for run; returns rc. */
+int pi_server_remember(struct pier_server *s, int rc);
+/* What pier_serve() does once its endpoint is added, with the result rc (s may be NULL): returns an
+ * exit code and frees s. */
+int pi_serve_to_end(struct pier_server *s, int rc, const char *url);
+
 /* listen.c: opens every endpoint, or closes all again. */
 int pi_server_open(struct pier_server *s);
 void pi_server_close_listeners(struct pier_server *s);
@@ -203,6 +213,19 @@ void pi_worker_leave(struct pi_worker *w);
 int64_t pi_grace_end(const struct pier_server *s);
 /* Looks again, on the worker's own thread, as after a nudge. */
 void pi_worker_look(struct pi_worker *w);
+
+/* What a handler's result means: logs it, and closes. */
+void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc);
+/* The list of connections that a worker has on its loop. */
+void pi_conn_link(struct pi_worker *w, struct pier_conn *c);
+void pi_conn_unlink(struct pi_worker *w, struct pier_conn *c);
+
+/* idle.c: starts a connection that has been counted in, on w's loop, without a task: 0 or a
+ * negative code, and it is the caller's again. */
+int pi_idle_start(struct pi_worker *w, const struct pi_accepted *a);
+/* The server stops: one that waits without a task is closed, or served when its request is there.
+ */
+void pi_idle_drain(struct pier_conn *c);
 
 /* places.c: makes what the processes of a server share, for so many workers: 0 or a negative code.
  * It lasts until the server is freed. */

@@ -38,6 +38,9 @@ struct pi_url {
  * where. */
 int pi_url_parse(struct pi_url *out, const char *text, int dialling) PIER_MUST_USE;
 
+/* "tcp". */
+const char *pi_scheme_name(enum pi_scheme scheme);
+
 /* Whether inet_aton(3) would take a name of len bytes for a number: its last label is one. */
 bool pi_host_ends_in_number(const char *name, size_t len);
 

@@ -75,14 +75,18 @@ static bool is_everyday(int rc)
     return rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == -ECANCELED;
 }
 
-void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
+void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc)
 {
-    const struct pi_endpoint *e = a->listener->endpoint;
-    int rc = e->handler(c, e->arg);
     if (rc < 0 && (!is_everyday(rc) || pier_log_enabled(PIER_LOG_DEBUG)))
         log_failure(c, e, rc);
     linger(c);
     pi_conn_fini(c);
+}
+
+void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
+{
+    const struct pi_endpoint *e = a->listener->endpoint;
+    pi_serve_end(c, e, e->handler(c, e->arg));
 }
 
 /* ---- tasks ---- */
@@ -92,7 +96,7 @@ struct conn_start {
     struct pi_worker *worker;
 };
 
-static void link_conn(struct pi_worker *w, struct pier_conn *c)
+void pi_conn_link(struct pi_worker *w, struct pier_conn *c)
 {
     c->next = w->conns;
     if (c->next)
@@ -100,7 +104,7 @@ static void link_conn(struct pi_worker *w, struct pier_conn *c)
     w->conns = c;
 }
 
-static void unlink_conn(struct pi_worker *w, struct pier_conn *c)
+void pi_conn_unlink(struct pi_worker *w, struct pier_conn *c)
 {
     if (c->prev)
         c->prev->next = c->next;
@@ -128,9 +132,9 @@ static int conn_main(void *arg)
     struct pi_worker *w = start->worker;
     struct pier_conn c;
     pi_serve_init(&c, &start->accepted, w->server);
-    link_conn(w, &c);
+    pi_conn_link(w, &c);
     pi_serve_conn(&c, &start->accepted, w);
-    unlink_conn(w, &c);
+    pi_conn_unlink(w, &c);
     pi_worker_leave(w);
     return 0;
 }
@@ -144,6 +148,8 @@ struct handover {
 
 static int start_task(struct pi_worker *w, const struct pi_accepted *a)
 {
+    if (a->listener->endpoint->idle_ns > 0)
+        return pi_idle_start(w, a);
     struct conn_start start = { *a, w };
     return pi_spawn_copy(&w->scope, a->listener->endpoint->text, conn_main, &start, sizeof start);
 }
@@ -565,8 +571,12 @@ static void begin_drain(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     atomic_store(&s->draining, true);
-    for (struct pier_conn *c = w->conns; c; c = c->next)
+    for (struct pier_conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
         io_interrupt_read(&c->io);
+        if (c->may_idle)
+            pi_idle_drain(c);
+    }
     if (s->opts.model == PIER_THREADS)
         pi_conn_threads_wake(s);
     else if (s->opts.model == PIER_PROCESSES)

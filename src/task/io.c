@@ -92,6 +92,8 @@ void io_unkick(struct io_fd **list, struct io_fd *f)
 
 static ssize_t poll_now(const struct io_op *op)
 {
+    if (op->hinted && op->fd->may_read)
+        return POLLIN;
     struct pollfd p = { .fd = op->fd->fd, .events = (short)op->len };
     int rc = poll(&p, 1, 0);
     if (rc < 0)

@@ -110,6 +110,7 @@ struct io_op {
     void (*done)(struct io_op *op); /* of io_arm(); must not wait */
     ssize_t result;
     bool in_kernel; /* io_uring: a completion is to come */
+    bool hinted;    /* IO_POLL for input, armed: what the backend was told is enough */
 };
 
 struct io_sockets;

@@ -197,7 +197,7 @@ PI_HOT static bool can_block(const struct io_op *op, int64_t deadline_ns)
 {
     if (op->code != IO_RECV || !op->fd->may_block || !atomic_load(&may_block))
         return false;
-    return !deadline_ns || deadline_ns - pi_clock_ns() > BLOCK_MS * PIER_MILLISECOND;
+    return !deadline_ns || deadline_ns - pi_clock_coarse_ns() > 2 * BLOCK_MS * PIER_MILLISECOND;
 }
 
 /* One call, and what it returned; an -EINTR means that somebody may have sent something. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http/route.c - URLs of requests, and where a client connects to for them: the server, a proxy, a
+ * http/client_route.c - URLs of requests, and where a client connects to for them: the server, a proxy, a
  * Unix socket.
  *
  * Proxies are those of the environment as every client has them: http_proxy (in lower case only: a

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http/pool.c - a client's connections between two requests.
+ * http/client_pool.c - a client's connections between two requests.
  *
  * Nobody waits on an idle connection: whether the server has closed it is found out when it is
  * wanted, by a read that does not wait. Those that have been idle for too long are closed at the
