@@ -77,7 +77,7 @@ struct call {
     struct pier_http_client *client;
     const struct pier_request *req;
     struct pi_target target, next;
-    struct pi_route route;
+    struct pi_hop route;
     const char *method;
     bool has_body, same_origin;
     bool source_used; /* a source has been read, and cannot be again */
@@ -364,7 +364,7 @@ static int follow(struct call *k, const struct pier_response *r)
     k->target.has_user = has_user;
     memcpy(k->target.user, user, sizeof user);
     memcpy(k->target.password, password, sizeof password);
-    return pi_route_find(&k->route, &k->target, &k->client->opts);
+    return pi_hop_find(&k->route, &k->target, &k->client->opts);
 }
 
 static void keep_cookies(struct call *k, const struct pier_response *r)
@@ -414,7 +414,7 @@ static struct pier_response *call_with(struct pier_http_client *client, const ch
     k->deadline_ns = req->timeout_ms > 0 ? k->began_ns + req->timeout_ms * PIER_MILLISECOND : 0;
     struct pier_response *r = NULL;
     if (pi_target_parse(&k->target, url, NULL) == 0 &&
-        pi_route_find(&k->route, &k->target, &client->opts) == 0) {
+        pi_hop_find(&k->route, &k->target, &client->opts) == 0) {
         PIER_SCOPE(limit, k->deadline_ns);
         r = run(k);
     }

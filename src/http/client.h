@@ -4,8 +4,9 @@
  *
  * client.c follows redirects and tries again; it asks client_route.c where to connect,
  * client_pool.c for a link, client_request.c to write the request, client_response.c to read what
- * comes. A link is a connection and the bytes that came on it; a response holds one until it is freed, since its fields lie there.
- * Everything that comes from a server is hostile: each head, body and list has a limit.
+ * comes. A link is a connection and the bytes that came on it; a response holds one until it is
+ * freed, since its fields lie there. What comes from a server is hostile: each head, body and list
+ * has a limit.
  */
 #ifndef PI_HTTP_CLIENT_H
 #define PI_HTTP_CLIENT_H
@@ -46,7 +47,7 @@ int pi_target_parse(struct pi_target *out, const char *url,
 /* ---- route.c ---- */
 
 /* Where to connect to for a target. */
-struct pi_route {
+struct pi_hop {
     char dial[PI_URL_TEXT_CAP]; /* tcp:// or unix:// */
     char key[PI_KEY_CAP];       /* connections with the same one are interchangeable */
     char proxy_auth[512];       /* value of Proxy-Authorization, or "" */
@@ -55,11 +56,11 @@ struct pi_route {
 };
 
 /* proxy: as in the options. 0 or PIER_EURL. */
-int pi_route_find(struct pi_route *out, const struct pi_target *target,
-                  const struct pier_http_client_opts *opts) PIER_MUST_USE;
+int pi_hop_find(struct pi_hop *out, const struct pi_target *target,
+                const struct pier_http_client_opts *opts) PIER_MUST_USE;
 
 /* Whether no_proxy ("example.com,.org:8000,10.0.0.1,*") names the host. */
-bool pi_route_is_exempt(const char *no_proxy, const char *host, int port);
+bool pi_hop_is_exempt(const char *no_proxy, const char *host, int port);
 
 /* "Basic ..." of a user and password: 0 or a negative code. */
 int pi_basic_auth(char *out, size_t cap, const char *user, const char *password) PIER_MUST_USE;
@@ -107,7 +108,7 @@ int pi_link_reserve(struct pi_link *link, size_t cap) PIER_MUST_USE;
 struct pi_send {
     const struct pier_request *req;
     const struct pi_target *target;
-    const struct pi_route *route;
+    const struct pi_hop *route;
     const char *method;
     const char *user_agent;
     struct pi_cookie_jar *jar; /* or NULL */

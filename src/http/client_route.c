@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * http/client_route.c - URLs of requests, and where a client connects to for them: the server, a proxy, a
- * Unix socket.
+ * http/client_route.c - URLs of requests, and where a client connects to for them: the server, a
+ * proxy, a Unix socket.
  *
  * Proxies are those of the environment as every client has them: http_proxy (in lower case only: a
  * server that runs programs makes HTTP_PROXY of a field that anybody may send), https_proxy,
@@ -144,7 +144,7 @@ static bool exempts(const char *element, size_t len, const char *host, int port)
     return names_host(element, has_port ? (size_t)(colon - element) : len, host);
 }
 
-bool pi_route_is_exempt(const char *no_proxy, const char *host, int port)
+bool pi_hop_is_exempt(const char *no_proxy, const char *host, int port)
 {
     for (const char *at = no_proxy; at && *at;) {
         at += strspn(at, ", \t");
@@ -175,7 +175,7 @@ static const char *find_proxy(const struct pi_target *target,
     if (!proxy)
         proxy = variable("all_proxy", "ALL_PROXY");
     const char *none = variable("no_proxy", "NO_PROXY");
-    return proxy && !pi_route_is_exempt(none, target->host, target->port) ? proxy : NULL;
+    return proxy && !pi_hop_is_exempt(none, target->host, target->port) ? proxy : NULL;
 }
 
 int pi_basic_auth(char *out, size_t cap, const char *user, const char *password)
@@ -200,7 +200,7 @@ static void format_dial(char *out, size_t cap, const struct pi_target *target)
              target->port);
 }
 
-static int through(struct pi_route *out, const struct pi_target *target, const char *proxy)
+static int through(struct pi_hop *out, const struct pi_target *target, const char *proxy)
 {
     struct pi_target p;
     char url[512];
@@ -223,10 +223,10 @@ static int through(struct pi_route *out, const struct pi_target *target, const c
     return 0;
 }
 
-int pi_route_find(struct pi_route *out, const struct pi_target *target,
-                  const struct pier_http_client_opts *opts)
+int pi_hop_find(struct pi_hop *out, const struct pi_target *target,
+                const struct pier_http_client_opts *opts)
 {
-    *out = (struct pi_route){ .via_proxy = false };
+    *out = (struct pi_hop){ .via_proxy = false };
     const char *proxy = opts->unix_path ? NULL : find_proxy(target, opts);
     if (proxy) {
         int rc = through(out, target, proxy);
