@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/sys.h"
+#include "net/tls.h"
 
 #include <string.h>
 #include <strings.h>
@@ -129,9 +130,25 @@ static int open_tunnel(const struct call *k, struct pi_link *link)
     return 0;
 }
 
-static int secure(struct call *k, struct pi_link *link, struct pi_dial_times *times)
+/* TLS with the server itself, through a tunnel too. 0 or a negative code. */
+static int secure(const struct call *k, struct pi_link *link, struct pi_dial_times *times)
 {
-    return pi_fail_text(PIER_EURL, "%s: https is not supported yet", k->target.text);
+    char text[PI_URL_TEXT_CAP];
+    struct pi_url url;
+    struct pier_tls_opts opts = { .alpn = "http/1.1" };
+    bool is_ipv6 = strchr(k->target.host, ':') != NULL;
+    if (k->client->opts.tls)
+        opts = *k->client->opts.tls;
+    if (!opts.alpn)
+        opts.alpn = "http/1.1";
+    snprintf(text, sizeof text, "tls://%s%s%s:%d", is_ipv6 ? "[" : "", k->target.host,
+             is_ipv6 ? "]" : "", k->target.port);
+    int rc = pi_url_parse(&url, text, true);
+    if (rc == 0)
+        rc = pi_tls_connect(link->conn, &url, &opts);
+    if (rc == 0)
+        times->secured_ns = pi_clock_ns();
+    return rc;
 }
 
 /* A connection for the call's route: one that was kept, or a new one. */

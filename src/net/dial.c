@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "net/dial.h"
+#include "net/tls.h"
 #include "net/udp.h"
 
 #include "base/assert.h"
@@ -249,7 +250,7 @@ struct pier_conn *pi_dial(const char *text, const struct pier_dial_opts *opts,
         return NULL;
     if (url.scheme == PI_UDP)
         return pi_udp_dial(&url, text, opts);
-    if (url.scheme != PI_TCP && url.scheme != PI_UNIX) {
+    if (url.scheme == PI_HTTP || url.scheme == PI_HTTPS) {
         pi_fail_text(PIER_EURL, "dial %s: this scheme is not supported yet", text);
         return NULL;
     }
@@ -266,6 +267,10 @@ struct pier_conn *pi_dial(const char *text, const struct pier_dial_opts *opts,
     race->times = times;
     struct pier_conn *c = dial(&url, opts, race, what);
     pi_free(race);
+    if (c && url.scheme == PI_TLS && pi_tls_connect(c, &url, opts ? opts->tls : NULL) < 0) {
+        pier_close(c);
+        return NULL;
+    }
     return c;
 }
 
