@@ -66,6 +66,8 @@ static struct {
     const char *reply, *exec;
     bool once, lines, json;
     int64_t max_line, workers, max_conns, idle_timeout;
+    const char **allow, **deny, *rate;
+    int64_t max_per_ip, burst, ban;
 } given = { .handler = -1, .max_line = -1, .idle_timeout = -1 };
 
 static const struct verb_option options[] = {
@@ -92,6 +94,23 @@ static const struct verb_option options[] = {
     { "idle-timeout", OPTION_DURATION, &given.idle_timeout, .value = "D",
       .help = "close a connection that is silent for so long (default 5m, of datagrams 1m; 0: "
               "never)" },
+    { "allow", OPTION_TEXTS, &given.allow, .value = "CIDR|FILE",
+      .help =
+          "let clients of this network in, or of those in FILE, one a line, and nobody else but "
+          "by another --allow; again for more" },
+    { "deny", OPTION_TEXTS, &given.deny, .value = "CIDR|FILE",
+      .help = "refuse clients of this network, or of those in FILE; again for more. The longest "
+              "prefix decides, and a file that changes is read again" },
+    { "max-per-ip", OPTION_COUNT, &given.max_per_ip, .value = "N", .min = 1,
+      .help = "connections at once of an address (IPv6: a /64); more are refused (default: any "
+              "number)" },
+    { "rate", OPTION_TEXT, &given.rate, .value = "N/s",
+      .help = "connections that an address may begin a second (N/m: a minute, N/h: an hour); more "
+              "are refused (default: any number)" },
+    { "burst", OPTION_COUNT, &given.burst, .value = "N", .min = 1,
+      .help = "with --rate: so many of them at once (default: the N of --rate)" },
+    { "ban", OPTION_DURATION, &given.ban, .value = "D",
+      .help = "with --rate: refuse an address that comes faster for so long" },
     { "json", OPTION_FLAG, &given.json,
       .help = "say where it listens in JSON lines on standard output, and log in JSON" },
     { "verbose", OPTION_REPEAT, &given.verbosity, .letter = 'v',
@@ -109,6 +128,8 @@ static const struct verb_example examples[] = {
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
     { "pier serve --handler echo --model prefork --workers 4",
       "echo in four processes, which are started again when they crash" },
+    { "pier serve tcp://:7000 --deny blocked.txt --rate 20/s --max-per-ip 50",
+      "refuse the networks of a list, and those who want too much" },
     { 0 },
 };
 
@@ -192,6 +213,35 @@ static int choose_service(struct service *service)
     if (rc < 0)
         return usage_error(&verb_serve,
                            "--reply: a percent sign is written %%%%; %%m is the message");
+    return 0;
+}
+
+static bool has_firewall(void)
+{
+    return given.allow != NULL || given.deny != NULL || given.max_per_ip > 0 || given.rate != NULL;
+}
+
+/* Makes of the options what is asked of each client. 0, or a usage error's exit code. */
+static int choose_firewall(struct pier_firewall_opts *firewall)
+{
+    int64_t rate = 0, ns = PIER_SECOND;
+    if (given.rate == NULL && (given.burst > 0 || given.ban > 0))
+        return usage_error(&verb_serve, "--%s needs --rate", given.burst > 0 ? "burst" : "ban");
+    if (given.rate != NULL && value_rate(&rate, &ns, given.rate) == -EINVAL)
+        return usage_error(&verb_serve, "--rate: '%s' is not a rate (100/s, 10/m, 5/h)",
+                           given.rate);
+    if (given.rate != NULL && (rate < 1 || rate > INT_MAX))
+        return usage_error(&verb_serve, "--rate: '%s' is too %s", given.rate,
+                           rate < 1 ? "small" : "large");
+    *firewall = (struct pier_firewall_opts){
+        .allow = given.allow,
+        .deny = given.deny,
+        .max_per_ip = (int)given.max_per_ip,
+        .rate = (int)rate,
+        .rate_ms = rate > 0 ? duration_ms(ns) : 0,
+        .burst = (int)given.burst,
+        .ban_ms = duration_ms(given.ban),
+    };
     return 0;
 }
 
@@ -355,11 +405,14 @@ static int serve(struct pier_server *server, const struct service *service, int 
 static int run_serve(int count, char **urls)
 {
     static struct service service[2]; /* for streams, for datagrams */
+    struct pier_firewall_opts firewall;
     int code = check_options();
     if (code == 0)
         code = check_urls(count, urls);
     if (code == 0)
         code = choose_service(&service[0]);
+    if (code == 0)
+        code = choose_firewall(&firewall);
     if (code != 0)
         return code;
     service[1] = service[0];
@@ -378,6 +431,7 @@ static int run_serve(int count, char **urls)
         .read_timeout_ms = service->idle_timeout_ms,
         .silence_ms = given.idle_timeout < 0 ? 0 : service->idle_timeout_ms,
         .no_signals = true,
+        .firewall = has_firewall() ? &firewall : NULL,
     });
     code = server != NULL ? serve(server, service, count, urls) : pier_fail("pier");
     pier_server_free(server);

@@ -1146,19 +1146,19 @@ TEST(server_names_the_url_that_it_cannot_understand)
     ck_assert_ptr_nonnull(strstr(pier_error(), "tcp://127.0.0.1:http"));
     pier_server_free(s);
     s = empty_server();
-    ck_assert_int_eq(pier_server_add(s, "tls://127.0.0.1:1", echo, NULL), PIER_EURL);
-    expect_failure(s, PIER_EURL, "listen tls://127.0.0.1:1: this scheme is not supported yet");
+    ck_assert_int_eq(pier_server_add(s, "https://127.0.0.1:1", echo, NULL), PIER_EURL);
+    expect_failure(s, PIER_EURL, "listen https://127.0.0.1:1: this scheme is not supported yet");
 }
 
 TEST(server_keeps_its_first_failure)
 {
     struct pier_server *s = empty_server();
-    ck_assert_int_eq(pier_server_add(s, "tls://127.0.0.1:1", echo, NULL), PIER_EURL);
+    ck_assert_int_eq(pier_server_add(s, "https://127.0.0.1:1", echo, NULL), PIER_EURL);
     ck_assert_int_eq(pier_server_add(s, LOCAL, echo, NULL), 0);
-    ck_assert_int_eq(pier_server_add(s, "tls://127.0.0.1:2", echo, NULL), PIER_EURL);
+    ck_assert_int_eq(pier_server_add(s, "https://127.0.0.1:2", echo, NULL), PIER_EURL);
     pier_error_set(-EIO, "another");
     ck_assert_int_eq(pier_server_run(s), PIER_EURL);
-    ck_assert_str_eq(pier_error(), "listen tls://127.0.0.1:1: this scheme is not supported yet");
+    ck_assert_str_eq(pier_error(), "listen https://127.0.0.1:1: this scheme is not supported yet");
     expect_failure(empty_server(), -EINVAL, "listen: the server has no endpoint");
     pier_server_free(s);
 }

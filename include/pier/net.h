@@ -3,8 +3,8 @@
  * pier/net.h - connections, datagrams and servers over endpoint URLs; names and ports.
  *
  * Endpoints: "tcp://host:port" (IPv4, name, "[IPv6]"; port 0 when listening means any free one; an
- * empty host is every address when listening and localhost when dialling), "unix:///path",
- * "unix://@abstract"; "udp://host:port" for datagrams.
+ * empty host is every address when listening and localhost when dialling), "tls://host:port",
+ * "unix:///path", "unix://@abstract"; "udp://host:port" for datagrams.
  *
  * Every call accepts the NULL of a failed constructor, returns the code of the task's last failure
  * and leaves that alone. Connection errors are sticky: after a failed write, later writes, and
@@ -46,11 +46,65 @@ struct pier_sock_opts {
     const char *congestion_control; /* "cubic", "bbr"…; default: the system's */
 };
 
+/* A certificate of a server: PEM files. */
+struct pier_tls_cert {
+    const char *cert_file; /* the certificate, then those between it and the root */
+    const char *key_file;  /* its private key, not encrypted: RSA, ECDSA, Ed25519 */
+    const char *ocsp_file; /* the answer of its authority (DER, RFC 6960), to be stapled; NULL */
+};
+
+/* Versions of TLS, for min_version. */
+enum pier_tls_version { PIER_TLS_DEFAULT, PIER_TLS_1_2, PIER_TLS_1_3 };
+
+/* Whose part in the handshake is ours, for pier_tls_wrap(). */
+enum pier_tls_role {
+    PIER_TLS_AUTO, /* the server's on connections that a server accepted, else the client's */
+    PIER_TLS_CLIENT,
+    PIER_TLS_SERVER,
+};
+
+/* Options of TLS 1.2 and 1.3 (RFC 5246, 8446); zero is the default everywhere. Strings are copied,
+ * where they are not used up at once. */
+struct pier_tls_opts {
+    /* Both sides. A client presents its certificate when it is asked for one. */
+    const char *cert_file, *key_file; /* PEM; see struct pier_tls_cert */
+    const char *alpn;    /* protocols by preference, "h2,http/1.1" (RFC 7301); default: none */
+    const char *ciphers; /* of TLS 1.2 (openssl-ciphers(1)); default: ECDHE with AES-GCM or
+                            ChaCha20; those of 1.3 are all good, and fixed */
+    enum pier_tls_version min_version; /* default 1.2 */
+    enum pier_tls_role role;           /* pier_tls_wrap() only */
+    int handshake_timeout_ms;          /* of the whole handshake; default 10,000 */
+
+    /* Clients verify the server's certificate: its chain, its dates, its name or IP address. */
+    const char *ca_file;       /* authorities to trust (PEM), instead of the system's */
+    const char *server_name;   /* to ask for and verify; default: the URL's host */
+    const char *pinned_key;    /* and its key: SHA-256 of the SubjectPublicKeyInfo, 64 hexadecimal
+                                  digits or "sha256//" and base64 */
+    bool insecure_skip_verify; /* verify nothing but pinned_key: anybody may be at the other end.
+                                  Logged, unless a key is pinned */
+
+    /* Servers. Which certificate is used follows from the name that the client asks for (SNI) and
+     * the names in the certificates; for unknown names, and none, it is the first. All files are
+     * read again when they have changed, and after pier_server_reload_remote(). */
+    const struct pier_tls_cert *more_certs; /* beside cert_file */
+    int more_count;
+    const char *ocsp_file;      /* of cert_file */
+    const char *client_ca_file; /* ask clients for a certificate of these authorities (PEM) */
+    bool client_cert_optional;  /* and serve those that have none */
+    int max_handshakes; /* at once, over all workers; beyond it the oldest (with threads: the
+                           newest) is given up; default 1,000; with processes max_conns is the limit
+                         */
+    int tickets; /* for resumption, for each handshake; default 1; PIER_NO_TICKETS: none. Their keys
+                    change every hour, and are good for two more */
+};
+enum { PIER_NO_TICKETS = -1 };
+
 struct pier_dial_opts {
     int connect_timeout_ms; /* resolving and connecting together; default 10,000 */
     int read_timeout_ms;    /* waiting for bytes in one read; default 300,000 */
     int write_timeout_ms;   /* without progress in a write; default 30,000 */
     struct pier_sock_opts sock;
+    const struct pier_tls_opts *tls; /* of tls:// */
 };
 
 /* ---- connections ---- */
@@ -181,6 +235,41 @@ struct pier_peer_cred {
     int64_t pid, uid, gid;
 };
 PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
+
+/* ---- TLS ---- */
+
+/* tls:// connections are like others, but: the handshake is over when pier_dial() returns and when
+ * a handler begins; the end of input is the peer's word (close_notify), and an end without it is
+ * PIER_ETLS, since somebody may have cut the stream; closing may wait, five seconds at most, for
+ * room to say our own word. Failures say what and why: "tls: example.com:443: certificate expired
+ * 2026-01-02". SSLKEYLOGFILE in the environment names a file (made with mode 600) to which the
+ * secrets of all sessions are written. */
+
+/* What was agreed on. Texts are valid until the connection is closed; never NULL. */
+struct pier_tls_info {
+    const char *version;     /* "TLSv1.3" */
+    const char *cipher;      /* "TLS_AES_128_GCM_SHA256" */
+    const char *alpn;        /* "h2"; "" for none */
+    const char *server_name; /* that the client asked for; "" for none */
+    bool resumed;
+    bool verified; /* the peer has a certificate, and an authority that we trust vouches for it */
+    const char *peer_subject; /* "CN=alice,O=Example"; "" without a certificate */
+    const char *peer_names;   /* its names and addresses: "a.example, 10.0.0.1" */
+    int64_t peer_expires;     /* seconds since 1970 (UTC); 0 without a certificate */
+};
+
+/* 0, or a negative code: -EOPNOTSUPP for what is no TLS. Does not wait. */
+PIER_API int pier_tls_info(struct pier_conn *c, struct pier_tls_info *info);
+
+/* Turns a plain stream connection (TCP, Unix) into TLS, after both sides have agreed to (STARTTLS):
+ * does the handshake. A client verifies opts->server_name. Input that has come already and was not
+ * read is an injection: -EPROTO, and the connection stays plain. After any other failure it is of
+ * no use. 0 or a negative code. Waits. */
+PIER_API int pier_tls_wrap(struct pier_conn *c, const struct pier_tls_opts *opts);
+
+/* Back to plain: tells the peer (close_notify) and waits until it has said the same, within the
+ * read time-out. Unread input is -EPROTO. 0 or a negative code. */
+PIER_API int pier_tls_unwrap(struct pier_conn *c);
 
 /* ---- names, addresses and ports ---- */
 
@@ -421,6 +510,29 @@ enum pier_model {
                        and less often, when they die */
 };
 
+/* Whom a server lets in, asked right after accept; who is refused is reset at once, and sees no
+ * byte of TLS. Of udp:// each new peer is asked about, and datagrams of those refused are dropped;
+ * whose they really are only the handler's protocol can tell. Unix sockets let everybody in. An
+ * IPv4 address is the same in its IPv4-mapped form; of IPv6 the limits know /64s, which is what one
+ * subscriber has, but allow and deny know addresses. Everything counts over all workers and
+ * processes, and what is refused is logged with counts, at most once a second. Zero is the default
+ * everywhere. */
+struct pier_firewall_opts {
+    /* Networks ("10.0.0.0/8", "2001:db8::/32", "::1") or names of files with one a line ('#' begins
+     * a comment); what begins with a digit or contains a colon is a network. Both end with NULL; as
+     * a whole NULL for none. The longest prefix that has an address decides, of equal ones deny.
+     * What is in none of them is let in unless there is an allow. A million networks take 16 to
+     * 32 MiB, in each process. A file is read again within two seconds of having changed: replace
+     * it by renaming another one; while it cannot be read, which is logged with line and column,
+     * the old networks stay. Connections that are there stay, too. */
+    const char *const *allow, *const *deny;
+    int max_per_ip; /* connections at once of an address; default: any number */
+    int rate;       /* connections that an address may begin in rate_ms (1,000), evenly, but burst
+                       (default: rate) of them at once; default: any number */
+    int rate_ms, burst;
+    int ban_ms; /* how long an address is banned that comes faster; default: not at all */
+};
+
 /* Zero is the default everywhere. */
 struct pier_serve_opts {
     enum pier_model model;
@@ -437,6 +549,9 @@ struct pier_serve_opts {
     bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
                         SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
+    const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
+    const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
+                                                  banned */
 };
 
 struct pier_server;
@@ -447,8 +562,8 @@ PIER_API int pier_serve(const char *url, pier_handler handler, void *arg,
                         const struct pier_serve_opts *opts);
 
 /* The object under it. The pier_server_* calls return negative codes and log nothing of their own
- * but what happens while serving. opts is copied; the name of a congestion control is borrowed
- * until listen has returned. NULL on failure. */
+ * but what happens while serving. opts is copied; what it points at is borrowed until listen
+ * has returned. NULL on failure. */
 PIER_API struct pier_server *pier_server_new(const struct pier_serve_opts *opts);
 
 /* Frees a server that is not running, closing what listens. NULL is fine. */
@@ -490,6 +605,10 @@ PIER_API int pier_server_run(struct pier_server *s);
  * waits. */
 PIER_API void pier_server_stop_remote(struct pier_server *s);
 
+/* Reads the files of TLS again, at the next handshake; new ones that do not do are logged, and the
+ * old ones stay. A server that takes signals does so on SIGHUP. As stop_remote. */
+PIER_API void pier_server_reload_remote(struct pier_server *s);
+
 /* Connections being served at this moment, over all workers and processes; from any of them, and
  * from any thread. */
 PIER_API int pier_server_conns(const struct pier_server *s);
@@ -497,6 +616,21 @@ PIER_API int pier_server_conns(const struct pier_server *s);
 /* Datagrams that udp:// endpoints have dropped so far, the newest ones of full queues and those of
  * peers for whom there was no place; from any thread. */
 PIER_API int64_t pier_server_dropped(const struct pier_server *s);
+
+/* Connections, and datagrams of new peers, that the firewall has refused so far, over all
+ * processes; from any thread. */
+PIER_API int64_t pier_server_refused(const struct pier_server *s);
+
+/* Refuses new connections of an address ("192.0.2.7"; of IPv6 all of its /64) from now on, for so
+ * long and at most a year, in place of any ban that it has; 0 lifts it. From any thread, and from
+ * handlers in processes of the server, once it listens. 0, or a negative code: -EINVAL for what is
+ * no address, -EOPNOTSUPP without a firewall, -ENOSPC when there are so many bans (131,072, fewer
+ * when they are spread badly) that one which ends later than this would have to go. Never waits. */
+PIER_API int pier_server_ban(struct pier_server *s, const char *ip, int64_t duration_ns);
+
+/* The same for the peer of a connection that the server has accepted, for handlers. The connection
+ * itself goes on. -EOPNOTSUPP for Unix sockets and dialled connections, too. */
+PIER_API int pier_conn_ban(struct pier_conn *c, int64_t duration_ns);
 
 #ifdef __cplusplus
 }

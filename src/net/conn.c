@@ -5,7 +5,7 @@
  * many forms is read.c.
  */
 #define _GNU_SOURCE
-#include "net/conn.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -104,6 +104,7 @@ void pier_close(struct pier_conn *c)
 {
     if (!c)
         return;
+    pi_tls_say_goodbye(c);
     pi_conn_fini(c);
     if (c->is_owned)
         c->read_error = c->write_error = -EBADF;
@@ -275,11 +276,11 @@ static bool is_sticky(const struct pier_conn *c, int code)
     return !c->transport->is_datagram && !is_passing(code);
 }
 
-/* The words of a failure, which a datagram transport may have set. */
+/* The words of a failure, which a transport of datagrams, or TLS, may have set. */
 static int fail_unless_told(struct pier_conn *c, const char *verb, int code)
 {
     bool is_told = c->transport->is_datagram && (code == -EMSGSIZE || code == -ECONNREFUSED);
-    return is_told ? code : pi_conn_fail(c, verb, code);
+    return is_told || code == PIER_ETLS ? code : pi_conn_fail(c, verb, code);
 }
 
 /* Whether an operation with that deadline did not end by it, or a scope's, but by the system's own

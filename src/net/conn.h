@@ -22,8 +22,8 @@ struct pi_transport {
      * instead of waiting. */
     ssize_t (*read)(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns);
     /* One write of some of the pieces (of datagrams: all): how many bytes, at least 1, or a
-     * negative code. Datagram transports have set the words of -EMSGSIZE and
-     * -ECONNREFUSED. */
+     * negative code. Datagram transports have set the words of -EMSGSIZE and -ECONNREFUSED, and
+     * whoever returns PIER_ETLS those of that. */
     ssize_t (*writev)(struct pier_conn *c, struct iovec *pieces, int count, int64_t deadline_ns);
     int (*shutdown_write)(struct pier_conn *c);
     /* Must not wait: connections without a task are closed, too. */

@@ -7,7 +7,7 @@
  * and a plain thread no loop. The first that connects cancels the others.
  */
 #define _GNU_SOURCE
-#include "net/conn.h"
+#include "net/tls.h"
 #include "net/udp.h"
 
 #include "base/assert.h"
@@ -243,7 +243,7 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
         return NULL;
     if (url.scheme == PI_UDP)
         return pi_udp_dial(&url, text, opts);
-    if (url.scheme != PI_TCP && url.scheme != PI_UNIX) {
+    if (url.scheme == PI_HTTP || url.scheme == PI_HTTPS) {
         pi_fail_text(PIER_EURL, "dial %s: this scheme is not supported yet", text);
         return NULL;
     }
@@ -259,5 +259,9 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
     race->opts = opts;
     struct pier_conn *c = dial(&url, opts, race, what);
     pi_free(race);
+    if (c && url.scheme == PI_TLS && pi_tls_connect(c, &url, opts ? opts->tls : NULL) < 0) {
+        pier_close(c);
+        return NULL;
+    }
     return c;
 }

@@ -3,13 +3,15 @@
  * net/idle.c - connections that wait for input without a task: no stack, no buffers, only a record
  * on the heap with an armed operation and a timer.
  *
- * An endpoint with idle_ns begins so, and its handler returns PI_IDLE to wait so again; a task is
- * spawned with the same connection when there is something to read. It is for workers' loops: in
- * the other models a connection has its thread or process anyway, and c->may_idle is false.
- * Invariant: a record has a task, or is waiting, or is lost (no task could be had), never two.
+ * An endpoint with idle_ns, or of TLS, begins so, and its handler returns PI_IDLE to wait so again;
+ * a task is spawned with the same connection when there is something to read. It is for workers'
+ * loops: in the other models a connection has its thread or process anyway, and c->may_idle is
+ * false. Invariant: a record has a task, or is waiting, or is lost (no task could be had), never
+ * two.
  */
 #define _GNU_SOURCE
 #include "net/server.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 
@@ -22,6 +24,7 @@ struct idle {
     struct io_op op;
     struct pi_timer timer; /* lazy: it may stand earlier than until_ns */
     int64_t until_ns;
+    uint64_t who; /* of pi_accepted */
     bool is_waiting, is_lost;
 };
 
@@ -38,8 +41,8 @@ static void release(struct idle *i)
     pi_conn_unlink(w, &i->conn);
     pi_timer_disarm(timers_of(i), &i->timer);
     pi_timer_unreserve(timers_of(i));
+    pi_worker_leave(w, i->who);
     pi_free(i);
-    pi_worker_leave(w);
 }
 
 static void end_silently(struct idle *i)
@@ -80,6 +83,13 @@ static void is_readable(struct io_op *op)
         wake(i);
 }
 
+/* A client of TLS has the time of a handshake to begin with it. */
+static int64_t patience(const struct idle *i)
+{
+    const struct pi_endpoint *e = i->listener->endpoint;
+    return e->hello_ns && i->conn.transport != &pi_tls ? e->hello_ns : e->idle_ns;
+}
+
 static int arm(struct idle *i)
 {
     i->op = (struct io_op){
@@ -89,7 +99,7 @@ static int arm(struct idle *i)
     if (rc < 0)
         return rc;
     i->is_waiting = true;
-    i->until_ns = pi_coarse_now(i->worker->root) + i->listener->endpoint->idle_ns;
+    i->until_ns = pi_coarse_now(i->worker->root) + patience(i);
     if (!i->timer.slot || i->timer.when_ns > i->until_ns)
         pi_timer_arm(timers_of(i), &i->timer, i->until_ns);
     return 0;
@@ -119,8 +129,11 @@ static int idle_main(void *arg)
 {
     struct idle *i = *(struct idle **)arg;
     const struct pi_endpoint *e = i->listener->endpoint;
-    int rc = e->handler(&i->conn, e->arg);
-    if (rc == PI_IDLE && go_idle(i, &rc))
+    int rc;
+    do
+        rc = pi_serve_call(&i->conn, e, i->worker);
+    while (rc == PI_IDLE && pi_tls_has_input(&i->conn));
+    if (rc == PI_IDLE && e->idle_ns > 0 && go_idle(i, &rc))
         return 0;
     pi_serve_end(&i->conn, e, rc);
     release(i);
@@ -154,7 +167,9 @@ static void wake(struct idle *i)
  * too. */
 static void begin(struct idle *i, struct pi_worker *w, const struct pi_accepted *a)
 {
-    *i = (struct idle){ .listener = a->listener, .worker = w, .timer.fire = timer_fired };
+    *i = (struct idle){
+        .listener = a->listener, .worker = w, .who = a->who, .timer.fire = timer_fired
+    };
     pi_serve_init(&i->conn, a, w->server);
     i->conn.may_idle = true;
     i->conn.io.may_read = is_stopping(i);

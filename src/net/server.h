@@ -16,6 +16,10 @@
 
 #include <pthread.h>
 
+struct pi_tls;
+struct pi_tls_context;
+struct pi_tls_server;
+
 struct pi_endpoint {
     char *text; /* as given: also the name of its tasks */
     struct pi_url url;
@@ -23,6 +27,7 @@ struct pi_endpoint {
     void *arg;
     int inherited_fd; /* -1: to be opened */
     int64_t idle_ns;  /* its connections wait so long for input without a task; 0: with one */
+    int64_t hello_ns; /* TLS: they wait so long for the first byte without a task; 0: with one */
     void (*drop)(void *arg); /* the server frees arg by it; NULL: it does not */
 };
 
@@ -39,6 +44,7 @@ struct pi_accepted {
     int fd; /* -1: none */
     const struct pi_listener *listener;
     struct pi_conv *conv; /* of a udp:// endpoint: fd is everybody's; NULL: a stream */
+    uint64_t who;         /* that the firewall has counted it for; 0: nobody */
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -114,7 +120,11 @@ struct pi_worker {
     int open_rc;
     _Atomic bool has_failed; /* it never served: its udp:// sockets are the first one's */
     pthread_t id;
-    int rc; /* of a worker's thread */
+    int rc;                                /* of a worker's thread */
+    struct pi_tls_context *tls;            /* NULL: none yet */
+    unsigned tls_generation;               /* of the files that it was made of */
+    struct pi_tls *shaking, *shaking_last; /* hands, the oldest first */
+    int shaking_count;
 };
 
 /* A connection that is a thread of its own. */
@@ -168,6 +178,8 @@ struct pier_server {
     int slot_count;           /* that there is room for in it */
     struct pi_conn_process *processes;
     struct pi_conn_process *ended; /* the last one that has, to be freed */
+    struct pi_tls_server *tls;     /* NULL: no endpoint has it */
+    struct pi_firewall *firewall;  /* NULL: everybody is let in */
 };
 
 /* Whether an endpoint may be added still, and its URL: 0 or a negative code. */
@@ -207,13 +219,15 @@ void pi_worker_nudge(struct pi_worker *w);
 /* Counts a connection in and starts it: 0; -EBUSY: no room; or another code, and it is the caller's
  * again. */
 int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a);
-/* One of its connections has ended, however that was. */
-void pi_worker_leave(struct pi_worker *w);
+/* One of its connections has ended, however that was; who is of its pi_accepted. */
+void pi_worker_leave(struct pi_worker *w, uint64_t who);
 /* When the grace that begins now ends; 0: never. */
 int64_t pi_grace_end(const struct pier_server *s);
 /* Looks again, on the worker's own thread, as after a nudge. */
 void pi_worker_look(struct pi_worker *w);
 
+/* The handler's result, after the handshake of TLS where there is one to come. */
+int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w);
 /* What a handler's result means: logs it, and closes. */
 void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc);
 /* The list of connections that a worker has on its loop. */
@@ -232,6 +246,7 @@ void pi_idle_drain(struct pier_conn *c);
 int pi_shared_open(struct pier_server *s, int slots);
 void pi_shared_close(struct pier_server *s);
 int pi_max_conns(const struct pier_server *s);
+int pi_wanted_workers(const struct pier_server *s);
 /* Connections being served, over all workers and processes. */
 int pi_conns(const struct pier_server *s);
 /* Counts a connection of w in: 0, or -EBUSY when the server is full. And out again. */
@@ -253,6 +268,9 @@ int pi_bell_open(struct pi_bell *bell, int fd, void (*rung)(struct pi_bell *bell
 void pi_bell_close(struct pi_bell *bell);
 /* From any process that shares it, and from signal handlers. */
 void pi_bell_ring(int fd);
+
+/* The server that accepted c; NULL: it was dialled. */
+struct pier_server *pi_server_of(const struct pier_conn *c);
 
 /* Serves one connection, to its end. */
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w);

@@ -48,4 +48,10 @@ bool pi_host_ends_in_number(const char *name, size_t len);
  * brackets round IPv6. */
 void pi_url_format(char *out, size_t cap, const struct pi_url *url);
 
+/* Whether its connections begin with a handshake of TLS. */
+static inline bool pi_url_has_tls(const struct pi_url *url)
+{
+    return url->scheme == PI_TLS || url->scheme == PI_HTTPS;
+}
+
 #endif

@@ -8,7 +8,8 @@
  */
 #define _GNU_SOURCE
 #include "net/datagram.h"
-#include "net/server.h"
+#include "net/firewall.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -29,6 +30,11 @@ enum {
 };
 
 /* ---- one connection ---- */
+
+struct pier_server *pi_server_of(const struct pier_conn *c)
+{
+    return c->draining ? PI_CONTAINER_OF(c->draining, struct pier_server, draining) : NULL;
+}
 
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
 {
@@ -77,16 +83,25 @@ static bool is_everyday(int rc)
 
 void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc)
 {
-    if (rc < 0 && (!is_everyday(rc) || pier_log_enabled(PIER_LOG_DEBUG)))
+    bool is_news = !is_everyday(rc) && !pi_tls_is_everyday(c);
+    if (rc < 0 && (is_news || pier_log_enabled(PIER_LOG_DEBUG)))
         log_failure(c, e, rc);
     linger(c);
+    pi_tls_say_goodbye(c);
     pi_conn_fini(c);
+}
+
+int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w)
+{
+    bool is_plain = !pi_url_has_tls(&e->url) || c->transport == &pi_tls;
+    int rc = is_plain ? 0 : pi_tls_accept(c, w);
+    return rc == 0 ? e->handler(c, e->arg) : rc;
 }
 
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
 {
     const struct pi_endpoint *e = a->listener->endpoint;
-    pi_serve_end(c, e, e->handler(c, e->arg));
+    pi_serve_end(c, e, pi_serve_call(c, e, w));
 }
 
 /* ---- tasks ---- */
@@ -116,9 +131,10 @@ void pi_conn_unlink(struct pi_worker *w, struct pier_conn *c)
 
 /* A place is free: for acceptors that wait for one, and for a worker that waits for its last
  * connection. */
-void pi_worker_leave(struct pi_worker *w)
+void pi_worker_leave(struct pi_worker *w, uint64_t who)
 {
     struct pier_server *s = w->server;
+    pi_firewall_leave(s, who);
     atomic_fetch_sub(&w->load, 1);
     pi_place_give(w);
     pi_place_tell(w);
@@ -135,7 +151,7 @@ static int conn_main(void *arg)
     pi_conn_link(w, &c);
     pi_serve_conn(&c, &start->accepted, w);
     pi_conn_unlink(w, &c);
-    pi_worker_leave(w);
+    pi_worker_leave(w, start->accepted.who);
     return 0;
 }
 
@@ -148,10 +164,11 @@ struct handover {
 
 static int start_task(struct pi_worker *w, const struct pi_accepted *a)
 {
-    if (a->listener->endpoint->idle_ns > 0)
+    const struct pi_endpoint *e = a->listener->endpoint;
+    if (e->idle_ns > 0 || e->hello_ns > 0)
         return pi_idle_start(w, a);
     struct conn_start start = { *a, w };
-    return pi_spawn_copy(&w->scope, a->listener->endpoint->text, conn_main, &start, sizeof start);
+    return pi_spawn_copy(&w->scope, e->text, conn_main, &start, sizeof start);
 }
 
 static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
@@ -160,7 +177,7 @@ static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
         pier_log(PIER_LOG_WARN, "connection dropped", pier_str("endpoint", a->listener->url),
                  pier_str("error", pier_strerror(rc)));
     io_sockets()->close(a->fd);
-    pi_worker_leave(w);
+    pi_worker_leave(w, a->who);
 }
 
 static void take_over(struct pi_msg *msg)
@@ -362,13 +379,18 @@ static bool is_passing(int rc)
     }
 }
 
+/* Lets it in, or turns it away: then nothing is pending. */
 static void keep(struct pi_acceptor *ac, int fd)
 {
-    ac->pending.fd = fd;
+    struct pi_accepted *a = &ac->pending;
     if (ac->addr.any.sa_family == AF_INET || ac->addr.any.sa_family == AF_INET6)
-        memcpy(&ac->pending.peer, &ac->addr, sizeof ac->pending.peer);
+        memcpy(&a->peer, &ac->addr, sizeof a->peer);
     else
-        ac->pending.peer.any.sa_family = AF_UNIX;
+        a->peer.any.sa_family = AF_UNIX;
+    if (pi_firewall_enter(ac->worker->server, &a->peer.any, &a->who))
+        a->fd = fd;
+    else
+        pi_firewall_turn_away(fd);
 }
 
 /* Takes what accept returned; whether to go on accepting. */
@@ -641,8 +663,10 @@ static void close_acceptor(struct pi_acceptor *ac)
 static void leave_loop(struct pi_acceptor *ac)
 {
     struct pi_loop *loop = ac->worker->thread->loop;
-    if (ac->pending.fd >= 0)
-        io_sockets()->close(ac->pending.fd); /* the grace is over */
+    if (ac->pending.fd >= 0) { /* the grace is over */
+        io_sockets()->close(ac->pending.fd);
+        pi_firewall_leave(ac->worker->server, ac->pending.who);
+    }
     ac->pending.fd = -1;
     io_detach(&ac->io);
     pi_timer_unreserve(&loop->timers);
@@ -827,6 +851,8 @@ static int serve(struct pi_worker *w)
     int rc = 0;
     for (int i = 0; i < s->listener_count && rc == 0; i++)
         rc = begin(&w->acceptors[i], i);
+    if (rc == 0)
+        rc = pi_firewall_watch(w);
     if (w->slot) {
         atomic_store(&w->slot->accepts, true);
         pi_bell_ring(s->shared->boss_fd);
@@ -863,6 +889,7 @@ int pi_worker_run(struct pi_worker *w)
         atomic_store(&w->thread, self->thread);
         rc = serve(w);
         w->stopping = true;
+        pi_firewall_unwatch(w);
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
         pi_posts_close(w);
@@ -875,6 +902,7 @@ int pi_worker_run(struct pi_worker *w)
     pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
     pi_posts_free(w);
+    pi_tls_worker_close(w);
     pi_free(w->acceptors);
     w->acceptors = NULL;
     return rc < 0 ? rc : joined;

@@ -144,6 +144,13 @@ static ssize_t send_now(const struct io_op *op)
     return sys_send(op->fd->fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* A hint is all that is asked for: the call that follows finds out, and takes it back. */
+static ssize_t likely_now(bool may)
+{
+    errno = EAGAIN;
+    return may ? 0 : -1;
+}
+
 /* The rarer ones. */
 static ssize_t call_once(struct io_op *op)
 {
@@ -167,6 +174,10 @@ static ssize_t call_once(struct io_op *op)
         return connect_now(op);
     case IO_POLL:
         return poll_now(op);
+    case IO_READABLE:
+        return likely_now(op->fd->may_read);
+    case IO_WRITABLE:
+        return likely_now(op->fd->may_write);
     case IO_SPLICE_IN:
         return splice_now(fd, op->other_fd, op->len, op->fd);
     case IO_SPLICE_OUT:
@@ -256,6 +267,8 @@ const char *io_name(enum io_code code)
         [IO_POLL] = "readiness",
         [IO_SPLICE_IN] = "relay in",
         [IO_SPLICE_OUT] = "relay out",
+        [IO_READABLE] = "read",
+        [IO_WRITABLE] = "write",
         [IO_SLEEP] = "sleep",
         [IO_OFFLOAD] = "offload",
         [IO_RESOLVE] = "resolve",
