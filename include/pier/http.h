@@ -340,8 +340,8 @@ struct pier_http_client_opts {
                                https_proxy, all_proxy and no_proxy of the environment */
     const char *unix_path;  /* connect to this Unix socket, whatever host the URL has */
     const struct pier_tls_opts *tls; /* of https; borrowed as well */
-    const char *user_agent; /* default "pier/0.1.0"; "": none */
-    bool no_cookies;        /* do not keep cookies and send them back (RFC 6265bis) */
+    const char *user_agent;          /* default "pier/0.1.0"; "": none */
+    bool no_cookies;                 /* do not keep cookies and send them back (RFC 6265bis) */
 };
 
 /* Connections, cookies and options for many requests, one after the other or in tasks of one
