@@ -14,11 +14,10 @@
 #include <unistd.h>
 
 const struct verb *const verbs[] = {
-    &verb_serve,  &verb_get,     &verb_head,    &verb_post, &verb_put,
-    &verb_patch,  &verb_delete,  &verb_connect, &verb_send, &verb_broadcast,
-    &verb_scan,   &verb_resolve, &verb_ports,   &verb_cert, &verb_encode,
-    &verb_decode, &verb_hash,    &verb_sim,     &verb_info, &verb_completion,
-    &verb_help,   NULL,
+    &verb_serve,   &verb_get,     &verb_head,       &verb_post,      &verb_put,    &verb_patch,
+    &verb_delete,  &verb_connect, &verb_send,       &verb_broadcast, &verb_check,  &verb_scan,
+    &verb_resolve, &verb_ports,   &verb_cert,       &verb_encode,    &verb_decode, &verb_hash,
+    &verb_sim,     &verb_info,    &verb_completion, &verb_help,      NULL,
 };
 
 const struct verb *verb_find(const char *name)

@@ -68,7 +68,7 @@ class Header:
         self.names = set(names) - guards - INTERNAL
         self.functions = {}
         for declaration in re.findall(r"^PIER_API\s+([^;]+);", code, re.M):
-            declaration = re.sub(r"\s(PIER_PRINTF\(.*\)|PIER_MUST_USE)$", "", declaration.rstrip())
+            declaration = re.sub(r"\s+(PIER_PRINTF\(.*\)|PIER_MUST_USE)$", "", declaration.rstrip())
             type_, name, parameters = re.fullmatch(r"(.*?)\b(pier_\w+)\s*\((.*)\)", declaration,
                                                    re.S).groups()
             self.functions[name] = prototype(type_, name, split_top(parameters))

@@ -621,6 +621,11 @@ PIER_API int64_t pier_server_dropped(const struct pier_server *s);
  * processes; from any thread. */
 PIER_API int64_t pier_server_refused(const struct pier_server *s);
 
+/* Whether the firewall's lists and bans would let an address in now, for handlers that learn of one
+ * from a proxy that they trust. Counts and logs nothing; true without a firewall. From any thread;
+ * never waits. */
+PIER_API bool pier_server_allows(struct pier_server *s, const struct pier_addr *addr);
+
 /* Refuses new connections of an address ("192.0.2.7"; of IPv6 all of its /64) from now on, for so
  * long and at most a year, in place of any ban that it has; 0 lifts it. From any thread, and from
  * handlers in processes of the server, once it listens. 0, or a negative code: -EINVAL for what is

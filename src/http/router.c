@@ -268,8 +268,10 @@ static struct pi_route **place_of(struct pi_trie_node *node, struct pi_route *ro
     *rc = -EINVAL;
     while (*path == '/') {
         struct pi_part segment = { path + 1, strcspn(path + 1, "/") };
-        if (is_rest || depth++ == PI_SEGMENTS_MAX)
+        if (is_rest || depth++ == PI_SEGMENTS_MAX) {
+            *rc = -EINVAL;
             return NULL;
+        }
         node = descend(node, route, segment, &is_rest, rc);
         if (!node)
             return NULL;

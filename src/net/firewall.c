@@ -27,8 +27,10 @@ enum {
     SAY_EVERY_MS = 1000,           /* of what was refused */
     FILE_MOST = 256 * 1024 * 1024, /* ten million networks: anything larger is no list */
     RATE_MS = 1000,                /* .rate_ms: a second */
-    BAN_MOST_S = 365 * 24 * 3600,  /* a year, so that the end of a ban is a time */
 };
+
+/* The most that a time may be, so that sums of times are times. */
+#define YEAR_NS (365 * 24 * PIER_HOUR)
 
 enum refusal { DENIED, BANNED, TOO_FAST, TOO_MANY, REFUSALS };
 
@@ -129,7 +131,10 @@ static char *read_open(int fd, const char *path, ssize_t *len)
 
 static char *read_file(const char *path, ssize_t *len)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd;
+    do
+        fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         *len = pi_fail(-errno, "firewall: %s", path);
         return NULL;
@@ -312,9 +317,10 @@ static struct pi_limit_opts limits_of(const struct pier_server *s,
     };
     if (o->rate > 0) {
         int64_t ms = o->rate_ms > 0 ? o->rate_ms : RATE_MS;
+        int64_t burst = o->burst > 0 ? o->burst : o->rate;
         l.interval_ns = ms * PIER_MILLISECOND / o->rate;
         l.interval_ns += l.interval_ns == 0;
-        l.tolerance_ns = l.interval_ns * (o->burst > 0 ? o->burst : o->rate);
+        l.tolerance_ns = l.interval_ns < YEAR_NS / burst ? l.interval_ns * burst : YEAR_NS;
     }
     return l;
 }
@@ -471,15 +477,21 @@ static bool is_allowed(struct pi_firewall *fw, const struct pi_ip *ip)
     return allowed;
 }
 
-/* Lists and bans; id: what stands for the address. */
-static bool check(struct pi_firewall *fw, const struct sockaddr *addr, const struct pi_ip *ip,
-                  uint64_t id)
+/* By lists and bans: what speaks against it, or REFUSALS. */
+static enum refusal ask(struct pi_firewall *fw, const struct pi_ip *ip)
 {
     if (!is_allowed(fw, ip))
-        return refuse(fw, DENIED, addr);
-    if (pi_limits_is_banned(fw->limits, id, pi_clock_ns()))
-        return refuse(fw, BANNED, addr);
-    return true;
+        return DENIED;
+    bool banned = pi_limits_has_bans(fw->limits) &&
+                  pi_limits_is_banned(fw->limits, ip, pi_clock_ns());
+    return banned ? BANNED : REFUSALS;
+}
+
+bool pier_server_allows(struct pier_server *s, const struct pier_addr *addr)
+{
+    struct pi_ip ip;
+    const struct sockaddr *raw = (const struct sockaddr *)addr;
+    return !s || !s->firewall || !pi_ip_of(&ip, raw) || ask(s->firewall, &ip) == REFUSALS;
 }
 
 bool pi_firewall_check(struct pier_server *s, const struct sockaddr *addr)
@@ -487,7 +499,8 @@ bool pi_firewall_check(struct pier_server *s, const struct sockaddr *addr)
     struct pi_ip ip;
     if (!s->firewall || !pi_ip_of(&ip, addr))
         return true;
-    return check(s->firewall, addr, &ip, pi_limits_id(s->firewall->limits, &ip));
+    enum refusal why = ask(s->firewall, &ip);
+    return why == REFUSALS || refuse(s->firewall, why, addr);
 }
 
 static bool pass(struct pi_firewall *fw, uint64_t id)
@@ -507,9 +520,10 @@ bool pi_firewall_enter(struct pier_server *s, const struct sockaddr *addr, uint6
     *who = 0;
     if (!fw || !pi_ip_of(&ip, addr))
         return true;
+    enum refusal why = ask(fw, &ip);
+    if (why != REFUSALS)
+        return refuse(fw, why, addr);
     uint64_t id = pi_limits_id(fw->limits, &ip);
-    if (!check(fw, addr, &ip, id))
-        return false;
     if (!pass(fw, id))
         return refuse(fw, TOO_FAST, addr);
     pthread_mutex_lock(&fw->lock);
@@ -545,8 +559,7 @@ static int ban(struct pier_server *s, const struct pi_ip *ip, int64_t duration_n
 {
     struct pi_limits *l = s->firewall->limits;
     int64_t now = pi_clock_ns();
-    int64_t most = BAN_MOST_S * PIER_SECOND;
-    int64_t until = now + (duration_ns < most ? duration_ns : most);
+    int64_t until = now + (duration_ns < YEAR_NS ? duration_ns : YEAR_NS);
     return pi_limits_ban(l, pi_limits_id(l, ip), duration_ns > 0 ? until : 0, now);
 }
 
