@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "net/firewall.h"
+#include "net/proxy.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -35,6 +36,7 @@ void pier_server_free(struct pier_server *s)
     pi_server_close_listeners(s);
     pi_shared_close(s);
     pi_firewall_close(s);
+    pi_proxies_close(s);
     for (int i = 0; i < s->endpoint_count; i++)
         pi_free(s->endpoints[i].text);
     pi_free(s->endpoints);
@@ -133,6 +135,8 @@ int pier_server_listen(struct pier_server *s)
     if (s->opts.model < PIER_TASKS || s->opts.model > PIER_PREFORK)
         return remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
     int rc = pi_firewall_open(s);
+    if (rc == 0)
+        rc = pi_proxies_open(s);
     if (rc == 0)
         rc = pi_server_open(s);
     s->is_listening = rc == 0;

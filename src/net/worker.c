@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "net/datagram.h"
 #include "net/firewall.h"
+#include "net/proxy.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -83,11 +84,15 @@ static bool is_everyday(int rc)
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
 {
     const struct pi_endpoint *e = a->listener->endpoint;
-    int rc = e->handler(c, e->arg);
+    uint64_t who = 0; /* that a proxy has told */
+    int rc = a->is_proxied ? pi_proxy_begin(c, w->server, &who) : 0;
+    if (rc == 0)
+        rc = e->handler(c, e->arg);
     if (rc < 0 && (!is_everyday(rc) || pier_log_enabled(PIER_LOG_DEBUG)))
         log_failure(c, e, rc);
     linger(c);
     pi_conn_fini(c);
+    pi_firewall_leave(w->server, who);
 }
 
 /* ---- tasks ---- */
@@ -366,11 +371,16 @@ static bool is_passing(int rc)
 static void keep(struct pi_acceptor *ac, int fd)
 {
     struct pi_accepted *a = &ac->pending;
+    struct pier_server *s = ac->worker->server;
     if (ac->addr.any.sa_family == AF_INET || ac->addr.any.sa_family == AF_INET6)
         memcpy(&a->peer, &ac->addr, sizeof a->peer);
     else
         a->peer.any.sa_family = AF_UNIX;
-    if (pi_firewall_enter(ac->worker->server, &a->peer.any, &a->who))
+    a->who = 0;
+    a->is_proxied = pi_proxies_have(s, &a->peer.any);
+    /* A proxy has as many connections as all of its clients, who are asked about themselves. */
+    if (a->is_proxied ? pi_firewall_check(s, &a->peer.any)
+                      : pi_firewall_enter(s, &a->peer.any, &a->who))
         a->fd = fd;
     else
         pi_firewall_turn_away(fd);
