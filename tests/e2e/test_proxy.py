@@ -38,8 +38,8 @@ def connect(server, source="127.0.0.1"):
 
 def enter(server, header, source="127.0.0.1"):
     """A client that is served, or None when it was turned away."""
-    client = connect(server, source)
     try:
+        client = connect(server, source)
         client.send(header + b"ping")
         client.expect("已收到: ping")
     except (ConnectionResetError, BrokenPipeError):
