@@ -17,6 +17,7 @@ CARGO, RUSTC = "/usr/bin/cargo", "/usr/bin/rustc"
 REGISTRY = "/usr/share/cargo/registry"
 CFLAGS = ["-O2", "-std=gnu11", "-D_GNU_SOURCE=", "-Wall", "-Wextra"]
 BUILD_LIMIT_S = 300
+TLS_TICKETS = 2  # that Pier's servers give after a full handshake, as nginx's do
 NEW = object()  # in a compiler's arguments: the file to write
 
 build_dir = os.path.join(ROOT, "build")  # bench/run --build sets it
@@ -93,13 +94,25 @@ def build_c_with(package, library, header):
     return build
 
 
-def build_go(name, source):
+def build_go(name, source, options=()):
     go = shutil.which("go")
     if not go:
         raise Absent("no go (package golang-go)")
     path = os.path.join(BENCH, source)
     env = {"GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": os.path.join(peers_dir(), "go-cache")}
-    return compile_once(name, [path], [go, "build", "-o", NEW, path], env)
+    return compile_once(name, [path], [go, "build", *options, "-o", NEW, path], env)
+
+
+def build_go_library(name, source):
+    return build_go(f"{name}.so", source, ["-buildmode=c-shared"])
+
+
+def build_rust_library(name, source):
+    if not os.access(RUSTC, os.X_OK):
+        raise Absent("no /usr/bin/rustc (package rustc)")
+    path = os.path.join(BENCH, source)
+    argv = [RUSTC, "-O", "-C", "panic=abort", "--crate-type=cdylib", "-o", NEW, path]
+    return compile_once(f"{name}.so", [path], argv)
 
 
 def build_tokio(name, source):
@@ -139,6 +152,44 @@ def find_pier(name, source):
     return path
 
 
+def tls_dir():
+    """Where a certificate for this machine is made for the run, by an authority of its own."""
+    return os.path.join(build_dir, "bench", "tls")
+
+
+def tls_pair():
+    """The certificate and key that every TLS server uses: ECDSA with P-256."""
+    prefix = os.path.join(tls_dir(), "localhost")
+    pair = [prefix + ".pem", prefix + "-key.pem"]
+    if not all(map(os.path.exists, pair)):
+        pier = find_pier("pier", "cli/pier")
+        os.makedirs(tls_dir(), exist_ok=True)
+        made = subprocess.run([pier, "cert", "create", "--force", "--out", prefix, "localhost", "127.0.0.1"],
+                              env=dict(os.environ, XDG_DATA_HOME=tls_dir()), capture_output=True, text=True)
+        if made.returncode:
+            raise Absent(made.stderr.strip())
+    return pair
+
+
+def build_tls(name, source):
+    tls_pair()
+    if not os.path.exists("/usr/include/openssl/ssl.h"):
+        raise Absent("no openssl/ssl.h (package libssl-dev)")
+    return build_c(name, source, ["ssl", "crypto"])
+
+
+def find_tls_pier(name, source):
+    tls_pair()
+    return find_pier(name, source)
+
+
+def find_nginx(name, source):
+    tls_pair()
+    if not shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin"):
+        raise Absent("no nginx (package nginx)")
+    return build_python(name, source)
+
+
 def find_library(name, source):
     path = os.path.join(build_dir, source)
     if not os.path.exists(path):
@@ -176,6 +227,10 @@ def plain(path, argument, workers):
     return [path, argument]
 
 
+def own_buffers(path, argument, workers):
+    return [path, "--own", argument]
+
+
 def with_workers(path, argument, workers):
     return [path, argument, workers]
 
@@ -204,6 +259,19 @@ def alone_python(path, argument, workers):
     return [PYTHON, "-B", path]
 
 
+def tls(path, argument, workers):
+    return [path, *tls_pair()]
+
+
+def tls_bare(path, argument, workers):
+    return [path, *tls_pair(), TLS_TICKETS]
+
+
+def nginx_tls(path, argument, workers):
+    nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    return [PYTHON, "-B", path, nginx, *tls_pair(), os.path.join(tls_dir(), "nginx")]
+
+
 uv = build_c_with("libuv1-dev", "uv", "uv.h")
 event = build_c_with("libevent-dev", "event", "event2/event.h")
 uring = build_c_with("liburing-dev", "uring", "liburing.h")
@@ -221,6 +289,7 @@ def go_procs(count):
 SERVERS = [
     Contestant("bare-epoll", build_c, "echo_epoll.c", plain, floor=True),
     Contestant("bare-uring", uring, "echo_uring.c", plain, floor=True),
+    Contestant("bare-epoll-own", build_c, "echo_epoll.c", own_buffers),
     Contestant("bare-thread", build_c, "echo_thread.c", plain),
     Contestant("pier", find_pier, "bench/echo_pier", pier("tasks"), **backend("epoll")),
     Contestant("pier-uring", find_pier, "bench/echo_pier", pier("tasks"), **backend("io_uring")),
@@ -304,6 +373,22 @@ MICRO = [
 ]
 
 
+def utf8_by(name):
+    return lambda path, argument, workers: [path, name]
+
+
+def utf8_library(path, argument, workers):
+    return [os.path.join(build_dir, "bench/utf8"), path]
+
+
+UTF8 = [
+    *(Contestant(name, find_pier, "bench/utf8", utf8_by(name))
+      for name in ("pier", "shifts", "glib", "libunistring", "states", "iconv")),
+    Contestant("rust", build_rust_library, "peers/utf8.rs", utf8_library, target="utf8_rust"),
+    Contestant("go", build_go_library, "peers/utf8.go", utf8_library, target="utf8_go", env=go_procs(1)),
+    Contestant("python", build_python, "peers/utf8.py", alone_python),
+]
+
 CROWD = [
     Contestant("pier", find_pier, "bench/crowd", alone),
     Contestant("go", build_go, "peers/crowd.go", alone, target="crowd_go", env=go_procs(1)),
@@ -315,11 +400,22 @@ POOLS = [
     Contestant("multiprocessing", build_python, "pool.py", alone_python),
 ]
 
+TLS = [
+    Contestant("bare-libssl", build_tls, "tls_epoll.c", tls_bare, floor=True),
+    Contestant("pier", find_tls_pier, "bench/tls_pier", tls, **backend("epoll")),
+    Contestant("pier-uring", find_tls_pier, "bench/tls_pier", tls, **backend("io_uring")),
+    Contestant("nginx", find_nginx, "peers/nginx_tls.py", nginx_tls),
+]
+
 SIZE = [Contestant("libpier.so", find_library, "libpier.so", alone)]
 
 
 def build_load():
     return build_c("load", "load.c")
+
+
+def build_tls_load():
+    return build_tls("tls_load", "tls_load.c")
 
 
 def versions():
@@ -336,9 +432,13 @@ def versions():
         "liburing": package("liburing-dev"),
         "libuv": package("libuv1-dev"),
         "libevent": package("libevent-dev"),
+        "glib": package("libglib2.0-0"),
+        "libunistring": package("libunistring2"),
         "go": output_of(["go", "version"]),
         "tokio": (tokio or ["absent"])[-1],
         "rustc": output_of([RUSTC, "--version"]),
         "python": output_of([PYTHON, "--version"]),
+        "openssl": output_of(["openssl", "version"]),
+        "nginx": package("nginx"),
         "uvloop": output_of([PYTHON, "-c", "import uvloop; print(uvloop.__version__)"], "absent"),
     }

@@ -9,7 +9,11 @@
  *
  * WORKERS are threads with an epoll set each; connections go to them in turn.
  *
- * Usage: echo_epoll [--level] [BUFFER [WORKERS]]. Prints `listening on tcp://127.0.0.1:PORT`.
+ * `--own` gives each connection a buffer of its own, as every program has whose handlers keep what
+ * they read: that is no floor, but shows what the one buffer, always in the cache, is worth.
+ *
+ * Usage: echo_epoll [--level | --own] [BUFFER [WORKERS]]. Prints `listening on
+ * tcp://127.0.0.1:PORT`.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,7 +37,8 @@ struct rest {
 
 static struct rest rests[FD_COUNT];
 static size_t buf_cap = 65536;
-static bool level;
+static bool level, own;
+static char *own_bufs[FD_COUNT];
 static int listener = -1, worker_count = 1;
 static int sets[WORKER_MAX]; /* of epoll */
 static _Thread_local char *buf;
@@ -77,15 +82,28 @@ static bool flush_rest(int fd)
     return true;
 }
 
+/* Where fd's bytes go. */
+static char *buffer_for(int fd)
+{
+    if (!own)
+        return buf;
+    if (!own_bufs[fd])
+        own_bufs[fd] = malloc(buf_cap);
+    return own_bufs[fd];
+}
+
 static bool serve(int fd)
 {
+    char *data = buffer_for(fd);
+    if (!data)
+        return false;
     if (rests[fd].data && !flush_rest(fd))
         return false;
     while (!rests[fd].data) {
-        ssize_t n = recv(fd, buf, buf_cap, 0);
+        ssize_t n = recv(fd, data, buf_cap, 0);
         if (n < 0)
             return errno == EAGAIN;
-        if (n == 0 || !echo(fd, buf, (size_t)n))
+        if (n == 0 || !echo(fd, data, (size_t)n))
             return false;
         if ((size_t)n < buf_cap)
             return true; /* a short read: the socket is empty */
@@ -126,10 +144,12 @@ static void *run_worker(void *arg)
 int main(int argc, char **argv)
 {
     level = argc > 1 && strcmp(argv[1], "--level") == 0;
-    if (argc > 1 + level)
-        buf_cap = strtoul(argv[1 + level], NULL, 10);
-    if (argc > 2 + level)
-        worker_count = atoi(argv[2 + level]);
+    own = argc > 1 && strcmp(argv[1], "--own") == 0;
+    int first = level || own ? 2 : 1;
+    if (argc > first)
+        buf_cap = strtoul(argv[first], NULL, 10);
+    if (argc > first + 1)
+        worker_count = atoi(argv[first + 1]);
     if (worker_count < 1 || worker_count > WORKER_MAX)
         return 2;
     listener = listen_loopback();

@@ -95,17 +95,48 @@ def echo_rows(works):
     for name, backend in BACKENDS.items():
         rows.append(ratio_row(f"64 KiB × 8, {backend}: CPU ≤ 1.03 × the better bare loop",
                               figures(works, "echo64KiBx8", name), "ratio_better", "cpu_ns_op", 1.03))
+    rows.append(own_buffers_row(works))
+    return rows
+
+
+def own_buffers_row(works):
+    """What of the 64 KiB echo is the price of a buffer per connection, which every program that keeps what it read pays."""
+    target = "64 KiB × 8, the bare epoll loop with a buffer per connection: CPU beside that with one for all"
+    f = figures(works, "echo64KiBx8", "bare-epoll-own")
+    row = ratio_row(target, f, "ratio", "cpu_ns_op", 0)
+    return row if row[2] == "not measured" else [*row[:2], "stated"]
+
+
+def tls_rows(works):
+    rows = []
+    for workload, title, other, limit in (("tlsfull", "full TLS handshake", "bare-libssl", 1.1),
+                                          ("tlsfull", "full TLS handshake", "nginx", 0.9),
+                                          ("tlsresumed", "resumed TLS handshake", "bare-libssl", 1.1),
+                                          ("tlsresumed", "resumed TLS handshake", "nginx", 0.9),
+                                          ("tlsbulk", "TLS bulk", "nginx", 0.5)):
+        for name, which in BACKENDS.items():
+            target = f"{title}, {which}: CPU ≤ {limit:g} × {other}"
+            f, against = figures(works, workload, name), figures(works, workload, other)
+            if not f or not against:
+                rows.append(missing(target))
+                continue
+            best, median = (f["cpu_ns_op"][w] / against["cpu_ns_op"][w] for w in ("best", "median"))
+            rows.append([target, f"{best:.3f} × (median {median:.3f})", verdict(best, median, limit)])
+    for name, which in BACKENDS.items():
+        target = f"idle TLS connection, {which}: memory below nginx's"
+        f, nginx = figures(works, "tlsidle", name), figures(works, "tlsidle", "nginx")
+        rows.append(limit_row(target, f["bytes"]["median"], nginx["bytes"]["median"],
+                              f"{f['bytes']['median']:,.0f} bytes; nginx {nginx['bytes']['median']:,.0f}")
+                    if f and nginx else missing(target))
     return rows
 
 
 def model_rows(works):
-    """No promise was made for these: what the other models cost beside their own bare loops."""
-    rows = []
-    for name, title in (("pier-threads", "threads"), ("pier-processes", "processes"), ("pier-prefork", "prefork")):
-        f = figures(works, "models", name)
-        row = ratio_row(f"64 B × 50, model {title}: CPU beside its bare loop", f, "ratio_own", "cpu_ns_op", 0)
-        rows.append(row if row[2] == "not measured" else [*row[:2], "stated"])
-    return rows
+    rows = [ratio_row(f"64 B × 50, {model}: CPU ≤ 1.05 × their bare loop", figures(works, "models", f"pier-{model}"),
+                      "ratio_own", "cpu_ns_op", 1.05) for model in ("threads", "processes")]
+    prefork = ratio_row("64 B × 50, prefork: CPU beside the bare epoll loop", figures(works, "models", "pier-prefork"),
+                        "ratio_own", "cpu_ns_op", 0)
+    return [*rows, prefork if prefork[2] == "not measured" else [*prefork[:2], "stated"]]
 
 
 def udp_rows(works):
@@ -194,6 +225,23 @@ def micro_rows(works):
     return rows
 
 
+def utf8_rows(works):
+    """One row for all texts: the one where somebody else comes nearest."""
+    target = "`pier_utf8_valid`: below every other validator, whatever the text"
+    table = works.get("utf8", {}).get("figures", {})
+    others = {n: f for n, f in table.items() if n != "pier"}
+    if "pier" not in table or not others:
+        return [missing(target)]
+
+    def ratio(text, which):
+        return table["pier"][text][which] / min(f[text][which] for f in others.values() if text in f)
+    worst = max(table["pier"], key=lambda text: ratio(text, "best"))
+    rival = min((n for n in others if worst in others[n]), key=lambda n: others[n][worst]["best"])
+    median = max(ratio(text, "median") for text in table["pier"])
+    return [[target, f"{ratio(worst, 'best'):.2f} × {rival} at worst, {worst} (medians {median:.2f})",
+             verdict(ratio(worst, "best"), median, 1)]]
+
+
 def memory_rows(works):
     rows = []
     for name, backend in BACKENDS.items():
@@ -226,5 +274,6 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, udp_rows, model_rows, relay_rows, worker_rows, micro_rows, memory_rows, start_rows)
+    return [row for part in (echo_rows, udp_rows, tls_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
+                               start_rows)
             for row in part(works)]

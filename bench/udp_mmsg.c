@@ -3,7 +3,8 @@
  * The floor of UDP: epoll, recvmmsg into one array of buffers, sendmmsg of the same array. Nothing
  * else: no peers, no limits, no errors.
  *
- * --segment: replies to one peer in one length are one message that the kernel cuts (UDP_SEGMENT).
+ * --segment: replies to one peer in one length are one message that the kernel cuts (UDP_SEGMENT),
+ * and what it has joined (UDP_GRO) is read as one and goes back in the same pieces.
  *
  * Usage: udp_mmsg [--segment] [BUFFER]. Prints `listening on udp://127.0.0.1:PORT`.
  */
@@ -24,6 +25,7 @@ static struct mmsghdr in[BATCH], out[BATCH];
 static struct iovec rooms[BATCH], pieces[BATCH];
 static struct sockaddr_in peers[BATCH];
 static char control[BATCH][CMSG_SPACE(sizeof(uint16_t))];
+static char told[BATCH][CMSG_SPACE(sizeof(int))]; /* of what came: in what pieces */
 static size_t buf_cap = 2048;
 static bool segment;
 
@@ -39,6 +41,20 @@ static void set_segment(struct msghdr *msg, char *room, size_t len)
     memcpy(CMSG_DATA(c), &size, sizeof size);
 }
 
+/* The length of the datagrams that message i joins; its own when it is one. */
+static size_t piece_of(int i)
+{
+    struct msghdr *msg = &in[i].msg_hdr;
+    int size;
+    for (struct cmsghdr *c = segment ? CMSG_FIRSTHDR(msg) : NULL; c; c = CMSG_NXTHDR(msg, c)) {
+        if (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO)
+            continue;
+        memcpy(&size, CMSG_DATA(c), sizeof size);
+        return (size_t)size;
+    }
+    return in[i].msg_len;
+}
+
 static bool is_same(int a, int b)
 {
     return peers[a].sin_port == peers[b].sin_port &&
@@ -50,8 +66,11 @@ static int run_length(int first, int count)
 {
     size_t len = in[first].msg_len, sum = len;
     int n = 1;
+    if (piece_of(first) != len)
+        return 1;
     while (segment && first + n < count && is_same(first, first + n) &&
-           in[first + n].msg_len == len && sum + len <= MOST_SEGMENTS_BYTES) {
+           in[first + n].msg_len == len && piece_of(first + n) == len &&
+           sum + len <= MOST_SEGMENTS_BYTES) {
         sum += len;
         n++;
     }
@@ -72,8 +91,8 @@ static int prepare(int count)
         msg->msg_iovlen = (size_t)n;
         msg->msg_control = NULL;
         msg->msg_controllen = 0;
-        if (n > 1)
-            set_segment(msg, control[messages], in[i].msg_len);
+        if (n > 1 || piece_of(i) != in[i].msg_len)
+            set_segment(msg, control[messages], piece_of(i));
         i += n;
     }
     return messages;
@@ -89,8 +108,10 @@ static void echo_all(int fd)
         for (int sent = 0, k; sent < messages; sent += k)
             if ((k = sendmmsg(fd, out + sent, (unsigned)(messages - sent), MSG_DONTWAIT)) <= 0)
                 break;
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             in[i].msg_hdr.msg_namelen = sizeof peers[i];
+            in[i].msg_hdr.msg_controllen = segment ? sizeof told[i] : 0;
+        }
         if (n < BATCH)
             return; /* edge-triggered: what comes later is told */
     }
@@ -119,15 +140,22 @@ int main(int argc, char **argv)
         else
             buf_cap = strtoul(argv[i], NULL, 10);
     }
+    if (segment)
+        buf_cap = 65535; /* what the kernel has joined */
     for (int i = 0; i < BATCH; i++) {
         rooms[i] = (struct iovec){ malloc(buf_cap), buf_cap };
         in[i].msg_hdr = (struct msghdr){ .msg_name = &peers[i],
                                          .msg_namelen = sizeof peers[i],
                                          .msg_iov = &rooms[i],
-                                         .msg_iovlen = 1 };
+                                         .msg_iovlen = 1,
+                                         .msg_control = segment ? told[i] : NULL,
+                                         .msg_controllen = segment ? sizeof told[i] : 0 };
     }
+    int on = 1;
     int fd = open_socket(), ep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event event = { .events = EPOLLIN | EPOLLET };
+    if (segment)
+        setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
     epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event);
     while (epoll_wait(ep, &event, 1, -1) >= 0 || errno == EINTR)
         echo_all(fd);

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 const struct verb *const verbs[] = {
-    &verb_serve,  &verb_connect, &verb_send, &verb_broadcast, &verb_resolve, &verb_ports,
-    &verb_encode, &verb_decode,  &verb_hash, &verb_sim,       &verb_info,    &verb_completion,
-    &verb_help,   NULL,
+    &verb_serve,   &verb_connect, &verb_send,       &verb_broadcast, &verb_check,  &verb_scan,
+    &verb_resolve, &verb_ports,   &verb_cert,       &verb_encode,    &verb_decode, &verb_hash,
+    &verb_sim,     &verb_info,    &verb_completion, &verb_help,      NULL,
 };
 
 const struct verb *verb_find(const char *name)

@@ -34,10 +34,14 @@ static void say(int fd, const char *text)
     ck_assert_int_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
 }
 
+/* A process that was stopped goes on with EINTR where a receive has a time-out: signal(7). */
 static void expect(int fd, const char *text)
 {
     char got[65536] = "";
-    ssize_t n = recv(fd, got, sizeof got - 1, 0);
+    ssize_t n;
+    do
+        n = recv(fd, got, sizeof got - 1, 0);
+    while (n < 0 && errno == EINTR);
     ck_assert_msg(n >= 0, "instead of \"%s\": %s", text, strerror(errno));
     got[n] = '\0';
     ck_assert_str_eq(got, text);

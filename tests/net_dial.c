@@ -225,9 +225,9 @@ BOTH(dial_of_a_missing_path_says_so)
 
 BOTH(dial_refuses_urls_that_it_cannot_dial)
 {
-    ck_assert_ptr_null(pier_dial("tls://127.0.0.1:1", NULL));
+    ck_assert_ptr_null(pier_dial("https://127.0.0.1:1", NULL));
     ck_assert_int_eq(pier_error_code(), PIER_EURL);
-    ck_assert_str_eq(pier_error(), "dial tls://127.0.0.1:1: this scheme is not supported yet");
+    ck_assert_str_eq(pier_error(), "dial https://127.0.0.1:1: this scheme is not supported yet");
     ck_assert_ptr_null(pier_dial("tcp://127.0.0.1:0", NULL));
     ck_assert_int_eq(pier_error_code(), PIER_EURL);
     ck_assert_int_eq(pier_exit_code(), 2);

@@ -32,6 +32,7 @@
 #include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -58,6 +59,7 @@ enum fault_kind {
     F_FCHMOD,
     F_FCHOWN,
     F_FILE_ACTIONS,
+    F_FLOCK,
     F_FORK,
     F_FORK_PIPE,
     F_FSTAT,
@@ -79,6 +81,7 @@ enum fault_kind {
     F_MADVISE,
     F_GUARD, /* madvise(MADV_GUARD_INSTALL) */
     F_MMAP,
+    F_MKDIR,
     F_MPROTECT,
     F_NONBLOCK, /* fcntl(F_SETFL) */
     F_OPEN,
@@ -144,6 +147,7 @@ static const struct {
     [F_FCHMOD] = { "fchmod", false, false, { EPERM, EIO } },
     [F_FCHOWN] = { "fchown", false, true, { EPERM } },
     [F_FILE_ACTIONS] = { "file actions", false, false, { ENOMEM } },
+    [F_FLOCK] = { "flock", true, false, { ENOLCK } },
     [F_FORK] = { "fork", false, false, { EAGAIN, ENOMEM } },
     [F_FORK_PIPE] = { "pipe for a fork", false, false, { EMFILE, ENFILE } },
     [F_FSTAT] = { "fstat", false, false, { ENOMEM } },
@@ -172,6 +176,7 @@ static const struct {
     [F_GUARD] = { "guard", false, false, { ENOMEM, EINVAL } }, /* EINVAL: an older kernel */
     [F_MMAP] = { "mmap", false, false, { ENOMEM, EAGAIN } },
     [F_MPROTECT] = { "mprotect", false, false, { ENOMEM } },
+    [F_MKDIR] = { "mkdir", false, false, { EACCES, ENOSPC, EROFS } },
     [F_NONBLOCK] = { "non-blocking", false, false, { EPERM } },
     [F_OPEN] = { "open", true, false, { EMFILE, ENFILE, EACCES, ENOSPC, EROFS } },
     [F_OPENDIR] = { "opendir", false, false, { EMFILE, ENFILE, ENOMEM } },
@@ -552,6 +557,8 @@ FAULTY(F_PWRITE, ssize_t, pwrite64, (int fd, const void *buf, size_t len, off_t 
 FAULTY(F_READLINK, ssize_t, readlink, (const char *path, char *buf, size_t len), (path, buf, len))
 FAULTY(F_RENAME, int, renameat, (int from_dir, const char *from, int to_dir, const char *to),
        (from_dir, from, to_dir, to))
+FAULTY(F_FLOCK, int, flock, (int fd, int how), (fd, how))
+FAULTY(F_MKDIR, int, mkdir, (const char *path, mode_t mode), (path, mode))
 FAULTY(F_STAT, int, stat64, (const char *path, struct stat *st), (path, st))
 FAULTY(F_UNLINKAT, int, unlinkat, (int dir, const char *path, int flags), (dir, path, flags))
 

@@ -324,7 +324,7 @@ static void fill_the_disk(void)
     ck_assert_int_eq(pier_file_truncate(f, 0), 0);
     ck_assert_int_eq(pier_file_write_at(f, bytes, 1000, 0), 1000);
     pier_file_close(f);
-    ck_assert_int_eq(mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    ck_assert_int_eq(mount(NULL, folder, "", MS_REMOUNT | MS_RDONLY, NULL), 0);
     cannot_open(in_folder("a"), O_WRONLY, -EROFS, "read-only file system");
 }
 

@@ -424,7 +424,7 @@ static void fill_the_disk(void)
     keeps_old("a", -ENOSPC, " of 3000000 bytes: no space left on device");
     put(in_folder("last"), "", 0);
     keeps_old("a", -ENOSPC, "open a temporary file: no space left on device");
-    ck_assert_int_eq(mount(NULL, folder, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    ck_assert_int_eq(mount(NULL, folder, "", MS_REMOUNT | MS_RDONLY, NULL), 0);
     keeps_old("a", -EROFS, "open a temporary file: read-only file system");
 }
 

@@ -69,16 +69,17 @@ static size_t slow_char(const unsigned char *p, size_t len)
     return 0;
 }
 
+static size_t slow_valid_len(const unsigned char *p, size_t len)
+{
+    size_t at = 0, n = 1;
+    for (; at < len && n > 0; at += n)
+        n = slow_char(p + at, len - at);
+    return at;
+}
+
 static bool slow_valid(const unsigned char *p, size_t len)
 {
-    while (len > 0) {
-        size_t n = slow_char(p, len);
-        if (n == 0)
-            return false;
-        p += n;
-        len -= n;
-    }
-    return true;
+    return slow_valid_len(p, len) == len;
 }
 
 static size_t slow_cut(const unsigned char *p, size_t len)
@@ -151,6 +152,57 @@ TEST(utf8_valid_finds_a_bad_byte_anywhere_in_ascii)
         }
         free(p);
     }
+}
+
+/* In pieces of a KiB, in two halves at a time: where a piece or a half begins inside a character,
+ * and whatever byte there is replaced. */
+TEST(utf8_valid_finds_a_bad_byte_anywhere_in_a_long_text)
+{
+    static const char words[] = "a\xc3\xa9\xe4\xbd\xa0\xf0\x9f\x98\x80\xe0\xa0\x80\xed\x9f\xbf";
+    static const unsigned char others[] = { 'a', 0x80, 0xa0, 0xc3, 0xe0, 0xed, 0xf4, 0xff };
+    enum { LEN = 2500, ALIGNMENTS = 5 };
+    make_sets();
+    for (size_t from = 0; from < ALIGNMENTS; from++) {
+        unsigned char *p = malloc(LEN);
+        memset(p, 'a', from);
+        for (size_t i = from; i < LEN; i++)
+            p[i] = (unsigned char)words[(i - from) % (sizeof words - 1)];
+        for (size_t at = 0; at < LEN; at++) {
+            unsigned char was = p[at];
+            p[at] = others[at % sizeof others];
+            size_t good = slow_valid_len(p, LEN);
+            if (pier_utf8_valid(p, LEN) != (good == LEN) || pi_utf8_valid_len(p, LEN) != good)
+                ck_abort_msg("%02x at %zu, with %zu before", p[at], at, from);
+            p[at] = was;
+            if (pier_utf8_valid(p, at) != (slow_cut(p, at) == 0))
+                ck_abort_msg("the first %zu bytes, with %zu before", at, from);
+        }
+        free(p);
+    }
+}
+
+/* Whole steps of ASCII between its bytes: those are not just passed over. */
+TEST(utf8_valid_finds_a_character_that_ascii_cuts_in_two)
+{
+    enum { LEN = 2500 };
+    static const size_t gaps[] = { 8, 32, 64, 512, 1024 };
+    unsigned char *p = malloc(LEN);
+    memset(p, 'a', LEN);
+    memcpy(p, "\xc3\xa9", 2);
+    for (size_t i = 0; i < sizeof gaps / sizeof *gaps; i++) {
+        for (size_t at = 2; at + 1 + gaps[i] < LEN; at++) {
+            size_t end = at + 1 + gaps[i];
+            p[at] = 0xc3;
+            p[end] = 0xa9;
+            if (pier_utf8_valid(p, LEN) || pi_utf8_valid_len(p, LEN) != at)
+                ck_abort_msg("from %zu to %zu", at, end);
+            if (pier_utf8_valid(p, end + 1))
+                ck_abort_msg("from %zu to the end at %zu", at, end);
+            p[at] = p[end] = 'a';
+        }
+    }
+    ck_assert(pier_utf8_valid(p, LEN));
+    free(p);
 }
 
 TEST(utf8_cut_counts_the_bytes_of_a_split_character)

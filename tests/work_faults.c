@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* not on tsan: its runtime is linked in, and its calls would be put in other places, too */
+/* not on valgrind: it does not know pidfd_open(2) */
 /*
  * work_faults: pools with every call and every request for memory of the program failing in turn.
  * What fails in helpers and workers is in work_pool.c.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* backends: epoll io_uring */
+/* not on valgrind: it does not know pidfd_open(2) */
 /*
  * work_fork: what a forked child begins with, when a fork is refused, and that children are waited
  * for without blocking the loop.
@@ -43,8 +44,7 @@ static void ends_well(struct pi_process *child)
 
 static bool on_uring(void)
 {
-    const char *name = getenv("PIER_BACKEND");
-    return name && strcmp(name, "io_uring") == 0;
+    return strcmp(pier_backend(NULL), "io_uring") == 0;
 }
 
 static int add_one(void *arg)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* backends: epoll io_uring */
+/* not on valgrind: it does not know pidfd_open(2) */
 /*
  * work_pool: maps over processes and threads: results in order whatever happens to the workers, and
  * nobody left behind.

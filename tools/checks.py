@@ -31,9 +31,10 @@ PUBLIC_ONLY = ("src/app", "cli", "examples", "bench")
 # All that a *_wire.c may include: no I/O, no clock, no task.
 WIRE_INCLUDES = {
     "<assert.h>", "<errno.h>", "<limits.h>", "<stdbool.h>", "<stddef.h>", "<stdint.h>",
-    "<string.h>", "<strings.h>", "<sys/types.h>", "<pier/base.h>", "<pier/text.h>",
+    "<string.h>", "<strings.h>", "<sys/types.h>", "<emmintrin.h>", "<pier/base.h>",
+    "<pier/text.h>",
 }
-WIRE_PRIVATE = re.compile(r"(text/.*|base/(assert|err|buf|arena|list)|\w+_wire)\.h")
+WIRE_PRIVATE = re.compile(r"(text/.*|base/(assert|err|buf|arena|list)|fields|\w+_wire)\.h")
 
 # Only src/base/sys.c asks the system for memory, time and randomness; exit() is nobody's.
 SYS_FILE = "src/base/sys.c"

@@ -3,8 +3,8 @@
  * pier/net.h - connections, datagrams and servers over endpoint URLs; names and ports.
  *
  * Endpoints: "tcp://host:port" (IPv4, name, "[IPv6]"; port 0 when listening means any free one; an
- * empty host is every address when listening and localhost when dialling), "unix:///path",
- * "unix://@abstract"; "udp://host:port" for datagrams.
+ * empty host is every address when listening and localhost when dialling), "tls://host:port",
+ * "unix:///path", "unix://@abstract"; "udp://host:port" for datagrams.
  *
  * Every call accepts the NULL of a failed constructor, returns the code of the task's last failure
  * and leaves that alone. Connection errors are sticky: after a failed write, later writes, and
@@ -46,11 +46,65 @@ struct pier_sock_opts {
     const char *congestion_control; /* "cubic", "bbr"…; default: the system's */
 };
 
+/* A certificate of a server: PEM files. */
+struct pier_tls_cert {
+    const char *cert_file; /* the certificate, then those between it and the root */
+    const char *key_file;  /* its private key, not encrypted: RSA, ECDSA, Ed25519 */
+    const char *ocsp_file; /* the answer of its authority (DER, RFC 6960), to be stapled; NULL */
+};
+
+/* Versions of TLS, for min_version. */
+enum pier_tls_version { PIER_TLS_DEFAULT, PIER_TLS_1_2, PIER_TLS_1_3 };
+
+/* Whose part in the handshake is ours, for pier_tls_wrap(). */
+enum pier_tls_role {
+    PIER_TLS_AUTO, /* the server's on connections that a server accepted, else the client's */
+    PIER_TLS_CLIENT,
+    PIER_TLS_SERVER,
+};
+
+/* Options of TLS 1.2 and 1.3 (RFC 5246, 8446); zero is the default everywhere. Strings are copied,
+ * where they are not used up at once. */
+struct pier_tls_opts {
+    /* Both sides. A client presents its certificate when it is asked for one. */
+    const char *cert_file, *key_file; /* PEM; see struct pier_tls_cert */
+    const char *alpn;    /* protocols by preference, "h2,http/1.1" (RFC 7301); default: none */
+    const char *ciphers; /* of TLS 1.2 (openssl-ciphers(1)); default: ECDHE with AES-GCM or
+                            ChaCha20; those of 1.3 are all good, and fixed */
+    enum pier_tls_version min_version; /* default 1.2 */
+    enum pier_tls_role role;           /* pier_tls_wrap() only */
+    int handshake_timeout_ms;          /* of the whole handshake; default 10,000 */
+
+    /* Clients verify the server's certificate: its chain, its dates, its name or IP address. */
+    const char *ca_file;       /* authorities to trust (PEM), instead of the system's */
+    const char *server_name;   /* to ask for and verify; default: the URL's host */
+    const char *pinned_key;    /* and its key: SHA-256 of the SubjectPublicKeyInfo, 64 hexadecimal
+                                  digits or "sha256//" and base64 */
+    bool insecure_skip_verify; /* verify nothing but pinned_key: anybody may be at the other end.
+                                  Logged, unless a key is pinned */
+
+    /* Servers. Which certificate is used follows from the name that the client asks for (SNI) and
+     * the names in the certificates; for unknown names, and none, it is the first. All files are
+     * read again when they have changed, and after pier_server_reload_remote(). */
+    const struct pier_tls_cert *more_certs; /* beside cert_file */
+    int more_count;
+    const char *ocsp_file;      /* of cert_file */
+    const char *client_ca_file; /* ask clients for a certificate of these authorities (PEM) */
+    bool client_cert_optional;  /* and serve those that have none */
+    int max_handshakes; /* at once, over all workers; beyond it the oldest (with threads: the
+                           newest) is given up; default 1,000; with processes max_conns is the limit
+                         */
+    int tickets; /* for resumption, for each handshake; default 1; PIER_NO_TICKETS: none. Their keys
+                    change every hour, and are good for two more */
+};
+enum { PIER_NO_TICKETS = -1 };
+
 struct pier_dial_opts {
     int connect_timeout_ms; /* resolving and connecting together; default 10,000 */
     int read_timeout_ms;    /* waiting for bytes in one read; default 300,000 */
     int write_timeout_ms;   /* without progress in a write; default 30,000 */
     struct pier_sock_opts sock;
+    const struct pier_tls_opts *tls; /* of tls:// */
 };
 
 /* ---- connections ---- */
@@ -182,6 +236,41 @@ struct pier_peer_cred {
 };
 PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
 
+/* ---- TLS ---- */
+
+/* tls:// connections are like others, but: the handshake is over when pier_dial() returns and when
+ * a handler begins; the end of input is the peer's word (close_notify), and an end without it is
+ * PIER_ETLS, since somebody may have cut the stream; closing may wait, five seconds at most, for
+ * room to say our own word. Failures say what and why: "tls: example.com:443: certificate expired
+ * 2026-01-02". SSLKEYLOGFILE in the environment names a file (made with mode 600) to which the
+ * secrets of all sessions are written. */
+
+/* What was agreed on. Texts are valid until the connection is closed; never NULL. */
+struct pier_tls_info {
+    const char *version;     /* "TLSv1.3" */
+    const char *cipher;      /* "TLS_AES_128_GCM_SHA256" */
+    const char *alpn;        /* "h2"; "" for none */
+    const char *server_name; /* that the client asked for; "" for none */
+    bool resumed;
+    bool verified; /* the peer has a certificate, and an authority that we trust vouches for it */
+    const char *peer_subject; /* "CN=alice,O=Example"; "" without a certificate */
+    const char *peer_names;   /* its names and addresses: "a.example, 10.0.0.1" */
+    int64_t peer_expires;     /* seconds since 1970 (UTC); 0 without a certificate */
+};
+
+/* 0, or a negative code: -EOPNOTSUPP for what is no TLS. Does not wait. */
+PIER_API int pier_tls_info(struct pier_conn *c, struct pier_tls_info *info);
+
+/* Turns a plain stream connection (TCP, Unix) into TLS, after both sides have agreed to (STARTTLS):
+ * does the handshake. A client verifies opts->server_name. Input that has come already and was not
+ * read is an injection: -EPROTO, and the connection stays plain. After any other failure it is of
+ * no use. 0 or a negative code. Waits. */
+PIER_API int pier_tls_wrap(struct pier_conn *c, const struct pier_tls_opts *opts);
+
+/* Back to plain: tells the peer (close_notify) and waits until it has said the same, within the
+ * read time-out. Unread input is -EPROTO. 0 or a negative code. */
+PIER_API int pier_tls_unwrap(struct pier_conn *c);
+
 /* ---- names, addresses and ports ---- */
 
 /* Room for the longest address, with zone and NUL, and for the longest name of a host. */
@@ -235,6 +324,69 @@ PIER_API int pier_service_port(const char *service, const char *protocol);
 /* The service of a port, the other way round. 0, or a negative code: PIER_ERESOLVE when it has
  * none, -EINVAL for what is no port, -ENAMETOOLONG (64 bytes are enough). Waits, at most 10 s. */
 PIER_API int pier_service_name(char *name, size_t cap, int port, const char *protocol);
+
+/* ---- certificates ---- */
+
+/* For development: certificates by an authority (CA) of the user's own, made once and kept in
+ * ${XDG_DATA_HOME:-~/.local/share}/pier: ca.pem for others, ca-key.pem for nobody else. Programs
+ * trust it only where they are told to (ca_file), and so should people: whoever has its key can
+ * pretend to be any server to those who trust it. Two processes may do any of this at a time. */
+
+enum pier_key_kind { PIER_KEY_P256, PIER_KEY_P384, PIER_KEY_ED25519, PIER_KEY_RSA };
+
+struct pier_cert_opts {
+    enum pier_key_kind kind; /* default: ECDSA with P-256; RSA has 3072 bits */
+    int days;                /* that it is good for: 1 to 825, what clients accept; default 365 */
+    bool is_client;          /* a client's; names may be mail addresses, too; default: a server's */
+    bool replaces;           /* what is there already; default: that is -EEXIST */
+};
+
+/* Where they are. {0} is none; pier_cert_files_fini() frees it. */
+struct pier_cert_files {
+    char *cert_file, *key_file, *ca_file;
+    bool made_cert, made_ca; /* by this call */
+};
+
+/* Makes a key and a certificate for names, count of them (1 to 100): host names, "*.host.name", IP
+ * addresses; the first one is its subject. They go to PREFIX.pem and PREFIX-key.pem (mode 600).
+ * Makes the authority first where there is none, or where it ends within 30 days. 0, or a negative
+ * code and files is {0}. Waits. */
+PIER_API int pier_cert_create(struct pier_cert_files *files, const char *prefix,
+                              const char *const *names, int count,
+                              const struct pier_cert_opts *opts);
+
+/* The certificate for this machine as others at the same desk know it: localhost, 127.0.0.1, ::1
+ * and the host name; key and certificate are one file, localhost.pem beside the authority. Made at
+ * the first call, and again where it ends within 30 days, is damaged or the host has another name.
+ * 0, or a negative code and files is {0}. Waits. */
+PIER_API int pier_cert_localhost(struct pier_cert_files *files);
+
+PIER_API void pier_cert_files_fini(struct pier_cert_files *files);
+
+/* What a certificate says. Texts are UTF-8 and printable, whoever made it. */
+struct pier_cert {
+    char *subject, *issuer; /* RFC 4514: "CN=www.example,O=Example" */
+    char **names;           /* that it is for: hosts, addresses, mail addresses… */
+    int name_count;
+    char *serial;                        /* hexadecimal */
+    char *key;                           /* "ECDSA P-256", "RSA 2048", "Ed25519" */
+    int64_t not_before_ns, not_after_ns; /* since 1970 */
+    char sha256[65];                     /* of all of it, hexadecimal: its fingerprint */
+    char pin[48];                        /* of its public key, base64 (RFC 7469, 2.4) */
+    bool is_ca, is_self_issued;
+};
+
+/* {0} is none. */
+struct pier_certs {
+    int count;
+    struct pier_cert *items;
+};
+
+/* The certificates in a file, PEM, where all else is passed over, or one in DER. 0; -ENODATA when
+ * there is none, PIER_ETLS when one is damaged, another negative code; then certs is {0}. Waits. */
+PIER_API int pier_certs_read(struct pier_certs *certs, const char *path);
+
+PIER_API void pier_certs_fini(struct pier_certs *certs);
 
 /* ---- datagrams ---- */
 
@@ -403,6 +555,7 @@ struct pier_serve_opts {
                                       begin with a header of the PROXY protocol, version 1 or 2,
                                       within 10 s: who it names is the peer. Ends with NULL;
                                       default: nobody's */
+    const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
     const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
                                                   banned */
 };
@@ -415,8 +568,8 @@ PIER_API int pier_serve(const char *url, pier_handler handler, void *arg,
                         const struct pier_serve_opts *opts);
 
 /* The object under it. The pier_server_* calls return negative codes and log nothing of their own
- * but what happens while serving. opts is copied; the name of a congestion control,
- * proxy_from and the firewall's options are borrowed until listen has returned. NULL on failure. */
+ * but what happens while serving. opts is copied; what it points at is borrowed until listen
+ * has returned. NULL on failure. */
 PIER_API struct pier_server *pier_server_new(const struct pier_serve_opts *opts);
 
 /* Frees a server that is not running, closing what listens. NULL is fine. */
@@ -457,6 +610,10 @@ PIER_API int pier_server_run(struct pier_server *s);
  * signal handler, and from handlers in processes of the server, as long as it is not freed; never
  * waits. */
 PIER_API void pier_server_stop_remote(struct pier_server *s);
+
+/* Reads the files of TLS again, at the next handshake; new ones that do not do are logged, and the
+ * old ones stay. A server that takes signals does so on SIGHUP. As stop_remote. */
+PIER_API void pier_server_reload_remote(struct pier_server *s);
 
 /* Connections being served at this moment, over all workers and processes; from any of them, and
  * from any thread. */

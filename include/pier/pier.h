@@ -6,6 +6,7 @@
 #define PIER_PIER_H
 
 #include <pier/base.h>
+#include <pier/http.h>
 #include <pier/net.h>
 #include <pier/sim.h>
 #include <pier/task.h>

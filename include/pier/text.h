@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pier/text.h - bytes in, bytes out: UTF-8, charsets, escaping, dates, SHA-256, JSON. Nothing here
- * waits.
+ * pier/text.h - bytes in, bytes out: UTF-8, charsets, escaping, dates, URIs, forms, media types,
+ * base64, SHA-256, JSON. Nothing here waits.
  */
 #ifndef PIER_TEXT_H
 #define PIER_TEXT_H
@@ -105,6 +105,118 @@ PIER_API size_t pier_escape(char *out, size_t cap, const void *bytes, size_t len
  * asked. out takes at least 32 bytes. Returns the length. */
 PIER_API size_t pier_date_rfc3339(char *out, size_t cap, int64_t unix_ns, bool millis);
 
+/* The same as HTTP has it (IMF-fixdate, RFC 9110, 5.6.7): "Fri, 20 Nov 2026 09:22:31 GMT". out
+ * takes at least 32 bytes. Returns the length, 29. */
+PIER_API size_t pier_date_http(char *out, size_t cap, int64_t unix_ns);
+
+/* Reads any of the three forms that RFC 9110 knows. 0 or -EINVAL. Dates before 1677 and after 2262
+ * become INT64_MIN and INT64_MAX. */
+PIER_API int pier_date_parse_http(int64_t *unix_ns, const char *text, size_t len);
+
+/* ---- texts of protocols ----
+ *
+ * What follows writes to out, ends it with NUL, and returns the length without that; -ENOSPC when
+ * cap is too small. On failure out is "". */
+
+/* A piece of somebody else's text, not NUL-terminated. ptr NULL: there is none. */
+struct pier_slice {
+    const char *ptr;
+    size_t len;
+};
+
+/* Escapes &, <, >, " and ' for HTML: for text in elements and in quoted attributes, nowhere else.
+ */
+#define PIER_HTML_ROOM(len) (6 * (len) + 1)
+PIER_API ssize_t pier_html_escape(char *out, size_t cap, const char *text, size_t len);
+
+/* Base64 (RFC 4648, 4), and base64url (5), which is written without padding. Decoding is strict:
+ * -EILSEQ for other characters, white space too, wrong padding (base64url: it may be left out) and
+ * bits that are left over. The room is enough either way. */
+#define PIER_BASE64_ROOM(len) (4 * (((len) + 2) / 3) + 1)
+PIER_API ssize_t pier_base64_encode(char *out, size_t cap, const void *bytes, size_t len);
+PIER_API ssize_t pier_base64_decode(void *out, size_t cap, const char *text, size_t len);
+PIER_API ssize_t pier_base64url_encode(char *out, size_t cap, const void *bytes, size_t len);
+PIER_API ssize_t pier_base64url_decode(void *out, size_t cap, const char *text, size_t len);
+
+/* ---- percent-encoding (RFC 3986, 2.1) and forms ---- */
+
+/* Encodes all bytes but letters, digits, "-._~" and those of keep (NULL: none): "/" for a path. */
+#define PIER_PERCENT_ROOM(len) (3 * (len) + 1)
+PIER_API ssize_t pier_percent_encode(char *out, size_t cap, const char *text, size_t len,
+                                     const char *keep);
+
+/* Decodes; -EILSEQ for a "%" without two digits. What is decoded may have any byte in it, NUL too.
+ * out may be text itself, with cap len + 1. */
+PIER_API ssize_t pier_percent_decode(char *out, size_t cap, const char *text, size_t len);
+
+/* The same as browsers send forms (WHATWG URL Standard, application/x-www-form-urlencoded): a space
+ * is "+", and a "%" without two digits is itself. For queries, too. */
+PIER_API ssize_t pier_form_encode(char *out, size_t cap, const char *text, size_t len);
+PIER_API ssize_t pier_form_decode(char *out, size_t cap, const char *text, size_t len);
+
+/* Takes the next "name=value" off a form or query, both still encoded; without "=" the value is
+ * empty. False at the end. rest begins as the whole text. */
+PIER_API bool pier_form_next(struct pier_slice *rest, struct pier_slice *name,
+                             struct pier_slice *value);
+
+/* The first value of that name, decoded; -ENOENT when the form has none. */
+PIER_API ssize_t pier_form_get(char *out, size_t cap, struct pier_slice form, const char *name);
+
+/* ---- URIs (RFC 3986) ---- */
+
+/* A URI, or a reference to one, in parts: pieces of the text that was parsed, as they came. What is
+ * not there has a NULL pointer; the path is always there, empty perhaps. */
+struct pier_uri {
+    struct pier_slice scheme;   /* "https" */
+    struct pier_slice userinfo; /* before the "@" */
+    struct pier_slice host;     /* with brackets round IPv6 */
+    struct pier_slice port;     /* digits, perhaps none */
+    struct pier_slice path;
+    struct pier_slice query;    /* behind the "?" */
+    struct pier_slice fragment; /* behind the "#" */
+};
+
+/* Takes a text apart, which has to stay while out is used. 0 or PIER_EURL, with words: characters
+ * that have to be encoded, bad hosts, ports above 65535. */
+PIER_API int pier_uri_parse(struct pier_uri *out, const char *text, size_t len);
+
+/* The port that is given, or that of http (80) and https (443); -1: neither. */
+PIER_API int pier_uri_port(const struct pier_uri *u);
+
+/* Writes it as a text in normal form (6.2.2, 6.2.3): lower case where case means nothing, no dot
+ * segments, no default port, nothing encoded that need not be. */
+PIER_API ssize_t pier_uri_format(char *out, size_t cap, const struct pier_uri *u);
+
+/* What ref means in a document of base (5.2), in normal form. base has a scheme. */
+PIER_API ssize_t pier_uri_resolve(char *out, size_t cap, const struct pier_uri *base,
+                                  const struct pier_uri *ref);
+
+/* ---- media types (RFC 9110, 8.3.1) ---- */
+
+/* "text/html; charset=utf-8" in parts, pieces of the text. */
+struct pier_media_type {
+    struct pier_slice type, subtype, params;
+};
+
+/* Takes a text apart, which has to stay while out is used. 0 or -EINVAL. */
+PIER_API int pier_media_type_parse(struct pier_media_type *out, const char *text, size_t len);
+
+/* Whether it is "text/html", whatever its parameters; in any case of letters. */
+PIER_API bool pier_media_type_is(const struct pier_media_type *m, const char *wanted);
+
+/* The value of a parameter, without quotation marks; -ENOENT when it has none of that name. */
+PIER_API ssize_t pier_media_type_param(char *out, size_t cap, const struct pier_media_type *m,
+                                       const char *name);
+
+/* What a file of that name has in it, by its extension: "text/html; charset=utf-8";
+ * "application/octet-stream" when that says nothing. Static text. */
+PIER_API const char *pier_media_type_of(const char *path);
+
+/* Which of count media types an Accept field prefers (12.5.1), the first among equals; -1 when it
+ * accepts none. An empty field accepts all. */
+PIER_API int pier_accept_choose(const char *accept, size_t len, const char *const *offers,
+                                int count);
+
 /* ---- SHA-256 (FIPS 180-4) ---- */
 
 /* Bytes of a digest; room for its text. */
@@ -187,6 +299,73 @@ PIER_API void pier_json_raw(struct pier_json *w, const char *bytes, size_t len);
  * there is room), 0 (with one), or the first error: the sink's, -ENOSPC, -EINVAL for misuse or open
  * nesting. The writer may then start another value. */
 PIER_API ssize_t pier_json_end(struct pier_json *w);
+
+/* ---- JSON reader (RFC 8259): a tree ---- */
+
+/* A value that was read; those within it are its own. It never changes, so any thread may read. */
+struct pier_json_value;
+
+enum pier_json_type {
+    PIER_JSON_NONE, /* of NULL: there is no such value */
+    PIER_JSON_NULL,
+    PIER_JSON_BOOLEAN,
+    PIER_JSON_INTEGER,
+    PIER_JSON_REAL,
+    PIER_JSON_STRING,
+    PIER_JSON_ARRAY,
+    PIER_JSON_OBJECT,
+};
+
+/* Zero is the default everywhere. */
+struct pier_json_limits {
+    size_t max_bytes;  /* of the text; default 1 MiB */
+    size_t max_values; /* default 100,000: each takes up to some 100 bytes of memory */
+    int max_depth;     /* default, and at most, PIER_JSON_MAX_DEPTH */
+};
+
+/* Reads a whole text, one value of any type. Returns the value, to be freed, or NULL: -EMSGSIZE
+ * beyond a limit; -EILSEQ for what is no JSON, a key said twice, integers beyond 64 bits and NUL in
+ * a string among it: pier_error() says where ("json: line 2, column 7: ..."); -ENOMEM. */
+PIER_API struct pier_json_value *pier_json_parse(const char *text, size_t len,
+                                                 const struct pier_json_limits *limits);
+
+/* Frees a value of pier_json_parse() with all that is in it. NULL is fine. */
+PIER_API void pier_json_free(struct pier_json_value *value);
+
+/* What follows takes NULL, and values of another type than is asked for, as having nothing in them.
+ */
+
+PIER_API enum pier_json_type pier_json_type(const struct pier_json_value *value);
+
+/* How many items an array has, or members an object. */
+PIER_API size_t pier_json_count(const struct pier_json_value *value);
+
+/* The item of an array; NULL: there is none. */
+PIER_API const struct pier_json_value *pier_json_at(const struct pier_json_value *array,
+                                                    size_t index);
+
+/* The next member of an object, in the order of the text; false at the end. *key begins as NULL. */
+PIER_API bool pier_json_next(const struct pier_json_value *object, const char **key,
+                             const struct pier_json_value **value);
+
+/* The value at path within value, or NULL. A path is the key of a member; one that begins with "/"
+ * is a JSON pointer (RFC 6901), "/users/0/name", each part of at most 255 bytes; "" is value. */
+PIER_API const struct pier_json_value *pier_json_get(const struct pier_json_value *value,
+                                                     const char *path);
+
+/* The same as a value of C; otherwise when there is none, or of another type. An integer is a
+ * double, too. The string lives as long as the tree. */
+PIER_API const char *pier_json_get_str(const struct pier_json_value *value, const char *path,
+                                       const char *otherwise);
+PIER_API int64_t pier_json_get_int(const struct pier_json_value *value, const char *path,
+                                   int64_t otherwise);
+PIER_API double pier_json_get_double(const struct pier_json_value *value, const char *path,
+                                     double otherwise);
+PIER_API bool pier_json_get_bool(const struct pier_json_value *value, const char *path,
+                                 bool otherwise);
+
+/* Writes a value that was read, with all that is in it. */
+PIER_API void pier_json_value(struct pier_json *w, const struct pier_json_value *value);
 
 #ifdef __cplusplus
 }

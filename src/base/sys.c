@@ -19,9 +19,14 @@ static int64_t read_clock(clockid_t id)
     return (int64_t)ts.tv_sec * PIER_SECOND + ts.tv_nsec;
 }
 
-static int64_t real_clock_ns(void)
+PI_HOT static int64_t real_clock_ns(void)
 {
     return read_clock(CLOCK_MONOTONIC);
+}
+
+PI_HOT static int64_t real_coarse_ns(void)
+{
+    return read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
 static int64_t real_unix_ns(void)
@@ -46,6 +51,7 @@ static void real_random(void *out, size_t len)
 
 static const struct pi_sys real = {
     .clock_ns = real_clock_ns,
+    .coarse_ns = real_coarse_ns,
     .unix_ns = real_unix_ns,
     .random = real_random,
 };

@@ -18,9 +18,15 @@
 /* Unlike locals of a task, which never changes its thread, these are looked up on every use. */
 #define PI_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
 
+/* On the way of the bytes. The compiler lays these functions side by side, on a page or two: with a
+ * process per connection each message finds the processor's table of pages empty, and that is
+ * 2.4 % of an echo. */
+#define PI_HOT __attribute__((hot))
+
 struct pi_sys {
-    int64_t (*clock_ns)(void); /* monotonic */
-    int64_t (*unix_ns)(void);  /* since 1970 */
+    int64_t (*clock_ns)(void);  /* monotonic */
+    int64_t (*coarse_ns)(void); /* the same, some milliseconds late, at a quarter of the price */
+    int64_t (*unix_ns)(void);   /* since 1970 */
     void (*random)(void *out, size_t len);
     bool (*refuses_memory)(void); /* asked before every request; NULL: never */
     void (*log)(int level, const char *msg, const struct pier_log_field *fields,
@@ -32,6 +38,11 @@ extern PI_THREAD_LOCAL const struct pi_sys *pi_sys;
 static inline int64_t pi_clock_ns(void)
 {
     return pi_sys->clock_ns();
+}
+
+static inline int64_t pi_clock_coarse_ns(void)
+{
+    return pi_sys->coarse_ns();
 }
 
 static inline int64_t pi_unix_ns(void)

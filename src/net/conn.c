@@ -5,7 +5,7 @@
  * many forms is read.c.
  */
 #define _GNU_SOURCE
-#include "net/conn.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -69,6 +69,21 @@ struct pier_conn *pi_conn_new(int fd, const struct pi_transport *transport,
     return c;
 }
 
+/* An address can be asked for again; a Unix socket's name says little and is asked of the system.
+ */
+void pi_conn_slim(struct pier_conn *c)
+{
+    if (c->ahead_len == 0 && c->ahead != c->small) {
+        pi_free(c->ahead);
+        c->ahead = c->small;
+        c->ahead_start = 0;
+        c->ahead_cap = sizeof c->small;
+    }
+    pi_free(c->peer_text);
+    pi_free(c->local_text);
+    c->peer_text = c->local_text = NULL;
+}
+
 void pi_conn_fini(struct pier_conn *c)
 {
     /* A task that still waits here is woken, and gone before the memory is. */
@@ -81,20 +96,15 @@ void pi_conn_fini(struct pier_conn *c)
     }
     if (c->io.fd >= 0)
         c->transport->close(c);
-    if (c->ahead != c->small)
-        pi_free(c->ahead);
-    c->ahead = c->small;
-    c->ahead_len = c->ahead_start = 0;
-    c->ahead_cap = sizeof c->small;
-    pi_free(c->peer_text);
-    pi_free(c->local_text);
-    c->peer_text = c->local_text = NULL;
+    c->ahead_len = 0;
+    pi_conn_slim(c);
 }
 
 void pier_close(struct pier_conn *c)
 {
     if (!c)
         return;
+    pi_tls_say_goodbye(c);
     pi_conn_fini(c);
     if (c->is_owned)
         c->read_error = c->write_error = -EBADF;
@@ -266,17 +276,17 @@ static bool is_sticky(const struct pier_conn *c, int code)
     return !c->transport->is_datagram && !is_passing(code);
 }
 
-/* The words of a failure, which a datagram transport may have set. */
+/* The words of a failure, which a transport of datagrams, or TLS, may have set. */
 static int fail_unless_told(struct pier_conn *c, const char *verb, int code)
 {
     bool is_told = c->transport->is_datagram && (code == -EMSGSIZE || code == -ECONNREFUSED);
-    return is_told ? code : pi_conn_fail(c, verb, code);
+    return is_told || code == PIER_ETLS ? code : pi_conn_fail(c, verb, code);
 }
 
 /* Whether an operation with that deadline did not end by it, or a scope's, but by the system's own
  * ETIMEDOUT: the peer is dead (TCP_USER_TIMEOUT, tcp(7)). That is said once; then reads see an end
  * of input that never came. */
-static bool is_dead_peer(ssize_t n, int64_t deadline_ns)
+PI_HOT static bool is_dead_peer(ssize_t n, int64_t deadline_ns)
 {
     if (n != -ETIMEDOUT)
         return false;
@@ -285,7 +295,7 @@ static bool is_dead_peer(ssize_t n, int64_t deadline_ns)
 }
 
 /* Whether a read must not wait: the server stops, or a write has failed. */
-static bool must_not_wait(const struct pier_conn *c)
+PI_HOT static bool must_not_wait(const struct pier_conn *c)
 {
     return c->write_error ||
            (c->draining && atomic_load_explicit(c->draining, memory_order_relaxed));
@@ -300,7 +310,7 @@ static ssize_t instead_of_waiting(struct pier_conn *c)
     return 0;
 }
 
-static int64_t read_deadline(const struct pier_conn *c, int64_t own_ns)
+PI_HOT static int64_t read_deadline(const struct pier_conn *c, int64_t own_ns)
 {
     if (must_not_wait(c))
         return IO_NOW;
@@ -310,7 +320,7 @@ static int64_t read_deadline(const struct pier_conn *c, int64_t own_ns)
 }
 
 /* Whether a read can go on; if not, rc is what it returns. */
-static bool may_read(struct pier_conn *c, ssize_t *rc)
+PI_HOT static bool may_read(struct pier_conn *c, ssize_t *rc)
 {
     *rc = c->read_error;
     if (c->read_error || c->at_end)
@@ -320,13 +330,13 @@ static bool may_read(struct pier_conn *c, ssize_t *rc)
     return !c->reading;
 }
 
-static ssize_t read_once(struct pier_conn *c, void *buf, size_t len, int64_t own_ns)
+PI_HOT static ssize_t read_once(struct pier_conn *c, void *buf, size_t len, int64_t own_ns)
 {
     int64_t deadline = read_deadline(c, own_ns);
     c->reading = true;
     ssize_t n = c->transport->read(c, buf, len, deadline);
     if (n == -EINTR)
-        n = c->transport->read(c, buf, len, deadline = IO_NOW);
+        n = c->transport->read(c, buf, len, deadline = read_deadline(c, own_ns));
     c->reading = false;
     if (is_dead_peer(n, deadline))
         c->read_error = -ETIMEDOUT;
@@ -334,7 +344,7 @@ static ssize_t read_once(struct pier_conn *c, void *buf, size_t len, int64_t own
 }
 
 /* What a read that had the result n returns. */
-static ssize_t read_done(struct pier_conn *c, ssize_t n)
+PI_HOT static ssize_t read_done(struct pier_conn *c, ssize_t n)
 {
     if (n > 0) {
         c->bytes_read += n;
@@ -349,7 +359,7 @@ static ssize_t read_done(struct pier_conn *c, ssize_t n)
     return n == 0 ? 0 : fail_unless_told(c, "read", (int)n);
 }
 
-ssize_t pi_conn_read_some(struct pier_conn *c, void *buf, size_t len, int64_t own_ns)
+PI_HOT ssize_t pi_conn_read_some(struct pier_conn *c, void *buf, size_t len, int64_t own_ns)
 {
     ssize_t n;
     if (!may_read(c, &n) || len == 0)
@@ -370,7 +380,7 @@ ssize_t pi_conn_read_op(struct pier_conn *c, struct io_op *op)
     c->reading = true;
     n = io_run(op);
     if (n == -EINTR) {
-        op->deadline_ns = IO_NOW;
+        op->deadline_ns = read_deadline(c, 0);
         n = io_run(op);
     }
     c->reading = false;
@@ -383,7 +393,7 @@ ssize_t pi_conn_read_op(struct pier_conn *c, struct io_op *op)
 
 /* Drops n bytes from the front of the pieces; returns how many pieces are left, moved to the front.
  */
-static int advance(struct iovec *pieces, int count, size_t n)
+PI_HOT static int advance(struct iovec *pieces, int count, size_t n)
 {
     int first = 0;
     if (count == 1 && n == pieces[0].iov_len)
@@ -399,13 +409,13 @@ static int advance(struct iovec *pieces, int count, size_t n)
     return count - first;
 }
 
-static int64_t write_deadline(const struct pier_conn *c)
+PI_HOT static int64_t write_deadline(const struct pier_conn *c)
 {
     return pi_timeout_deadline(pi_task_self(), c->write_timeout_ns);
 }
 
 /* 0, or what a write returns instead. */
-static int may_write(struct pier_conn *c)
+PI_HOT static int may_write(struct pier_conn *c)
 {
     if (c->write_error)
         return c->write_error;
@@ -414,7 +424,7 @@ static int may_write(struct pier_conn *c)
 
 /* Unlike a read, a write that ended in the middle leaves a stream that means nothing: that is
  * sticky whatever the reason. */
-static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int count)
+PI_HOT static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int count)
 {
     int rc = may_write(c);
     if (rc < 0)
@@ -479,7 +489,7 @@ ssize_t pi_conn_write_op(struct pier_conn *c, struct io_op *op)
     return pi_is_refused(n) ? n : write_done(c, n, op->deadline_ns);
 }
 
-ssize_t pier_write(struct pier_conn *c, const void *bytes, size_t len)
+PI_HOT ssize_t pier_write(struct pier_conn *c, const void *bytes, size_t len)
 {
     if (!c)
         return pi_conn_null();

@@ -22,14 +22,20 @@ struct pi_transport {
      * instead of waiting. */
     ssize_t (*read)(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns);
     /* One write of some of the pieces (of datagrams: all): how many bytes, at least 1, or a
-     * negative code. Datagram transports have set the words of -EMSGSIZE and
-     * -ECONNREFUSED. */
+     * negative code. Datagram transports have set the words of -EMSGSIZE and -ECONNREFUSED, and
+     * whoever returns PIER_ETLS those of that. */
     ssize_t (*writev)(struct pier_conn *c, struct iovec *pieces, int count, int64_t deadline_ns);
     int (*shutdown_write)(struct pier_conn *c);
+    /* Must not wait: connections without a task are closed, too. */
     void (*close)(struct pier_conn *c);
 };
 
 enum { PI_AHEAD_SMALL = 8 }; /* a character that was cut */
+
+/* What a handler of the library's own returns, where c->may_idle: the connection is to wait for
+ * input without a task, and the handler is called with it again then. Nothing is in the look-ahead.
+ */
+enum { PI_IDLE = 1 };
 
 struct pier_conn {
     struct io_fd io;
@@ -38,6 +44,8 @@ struct pier_conn {
     bool reading, writing, at_end;
     bool write_ended;             /* half-closed by us */
     bool is_owned;                /* a server's: the memory is not the caller's to free */
+    bool may_idle;                /* its handler may return PI_IDLE: see idle.c */
+    bool is_proxied;              /* a trusted proxy's header is still to come: see proxy.c */
     const _Atomic bool *draining; /* of the server that accepted it; NULL: dialled */
     int64_t read_timeout_ns, write_timeout_ns; /* 0: none */
     int64_t bytes_read, bytes_written;
@@ -51,8 +59,9 @@ struct pier_conn {
         struct sockaddr_in6 in6;
     } peer; /* as accepted or dialled; unix: the family alone */
     char *peer_text, *local_text;
-    struct pi_child *child;        /* of pier_exec() */
-    void *own;                     /* the transport's */
+    struct pi_child *child; /* of pier_exec() */
+    void *own;              /* the transport's */
+    uint64_t who;           /* the client that such a header named, as of struct pi_accepted */
     struct pier_conn *prev, *next; /* a worker's connections */
 };
 
@@ -97,6 +106,9 @@ static inline bool pi_is_refused(ssize_t n)
 size_t pi_conn_take(struct pier_conn *c, void *buf, size_t len);
 int pi_conn_put_back(struct pier_conn *c, const void *bytes, size_t len);
 int pi_conn_reserve(struct pier_conn *c, size_t cap);
+
+/* Gives back what a connection can do without while nobody reads or writes. */
+void pi_conn_slim(struct pier_conn *c);
 
 /* Sets the failure "<verb> <scheme>://<peer>: ..." and returns code. */
 int pi_conn_fail(struct pier_conn *c, const char *verb, int code);

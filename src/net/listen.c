@@ -31,7 +31,9 @@ int pi_server_add_endpoint(struct pier_server *s, const char *text, const struct
     char *copy = pi_strdup(text);
     if (!copy)
         return pi_fail(-ENOMEM, "listen %s", text);
-    s->endpoints[count] = (struct pi_endpoint){ copy, *url, handler, arg, inherited_fd };
+    s->endpoints[count] = (struct pi_endpoint){
+        .text = copy, .url = *url, .handler = handler, .arg = arg, .inherited_fd = inherited_fd
+    };
     s->endpoint_count++;
     return 0;
 }
@@ -155,8 +157,7 @@ static int list(struct pier_server *s, const struct pi_endpoint *e, int fd, bool
         return rc;
     bool is_unix = l->addr.any.sa_family == AF_UNIX;
     char text[PI_ADDR_TEXT_CAP];
-    const char *plain = e->url.scheme == PI_UDP ? "udp" : "tcp";
-    snprintf(l->url, sizeof l->url, "%s://%s", is_unix ? "unix" : plain,
+    snprintf(l->url, sizeof l->url, "%s://%s", is_unix ? "unix" : pi_scheme_name(e->url.scheme),
              pi_addr_format(text, sizeof text, &l->addr));
     l->unlink_path = made && has_path(&l->addr);
     s->listener_count++;

@@ -11,6 +11,8 @@
 #define _GNU_SOURCE
 #include "net/datagram.h"
 #include "net/firewall.h"
+#include "net/server.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 
@@ -125,7 +127,7 @@ static void has_ended(struct pi_forked *f)
         pi_conv_process_ended(p->accepted.conv);
     pi_free(w->server->ended);
     w->server->ended = p;
-    pi_worker_leave(w, &p->accepted);
+    pi_worker_leave(w, p->accepted.who);
 }
 
 int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a)
@@ -136,6 +138,7 @@ int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a)
         return -ENOMEM;
     p->worker = w;
     p->accepted = *a;
+    pi_tls_server_refresh(w);
     pid_t pid = pi_forked_start(&p->process, has_ended);
     if (pid == 0)
         serve_in_child(w, a);

@@ -53,8 +53,8 @@ bool pi_proxies_have(const struct pier_server *s, const struct sockaddr *addr)
 
 /* ---- the header ---- */
 
-/* 0; 1 for an end before the first byte, as of a proxy that looks whether the server is there; or a
- * negative code. */
+/* 0 or a negative code; that of an end is -EPIPE, also of a proxy that looks whether the server is
+ * there. */
 static int read_header(struct pier_conn *c, struct pi_proxy *out, char *bytes)
 {
     int64_t until = pier_after(HEADER_MS * PIER_MILLISECOND);
@@ -65,7 +65,7 @@ static int read_header(struct pier_conn *c, struct pi_proxy *out, char *bytes)
         if (got < 0)
             return pi_fail((int)got, "read the PROXY header of %s", pier_peer(c));
         if (got == 0)
-            return len == 0 ? 1 : pi_fail(-EPIPE, "read the PROXY header of %s", pier_peer(c));
+            return pi_fail(-EPIPE, "read the PROXY header of %s", pier_peer(c));
         len += (size_t)got;
     }
     return n > 0 ? 0
@@ -109,29 +109,37 @@ static void reset_at_close(struct pier_conn *c)
     (void)io_sockets()->set(c->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
-static int begin(struct pier_conn *c, struct pier_server *s, uint64_t *who, char *bytes)
+static int begin(struct pier_conn *c, char *bytes)
 {
     struct pi_proxy p;
     int rc = read_header(c, &p, bytes);
     c->bytes_read = 0; /* of what is the connection's own */
-    if (rc != 0 || p.family == 0)
+    if (rc < 0 || p.family == 0)
         return rc; /* its own connection is served as such */
     if (!set_peer(c, &p))
         return pi_fail_text(PIER_EPROTO, "%s: the PROXY header has no such addresses",
                             pier_peer(c));
-    if (pi_firewall_enter(s, &c->peer.any, who))
+    if (pi_firewall_enter(pi_server_of(c), &c->peer.any, &c->who))
         return 0;
     reset_at_close(c);
-    return 1;
+    return pi_fail_text(-ECANCELED, "%s: the firewall does not let it in", pier_peer(c));
 }
 
-int pi_proxy_begin(struct pier_conn *c, struct pier_server *s, uint64_t *who)
+int pi_proxy_begin(struct pier_conn *c)
 {
-    *who = 0;
     char *bytes = pi_alloc(PI_PROXY_LEN_MAX); /* a task's stack would keep the page */
     if (!bytes)
         return pi_fail(-ENOMEM, "read the PROXY header of %s", pier_peer(c));
-    int rc = begin(c, s, who, bytes);
+    c->is_proxied = false;
+    int rc = begin(c, bytes);
     pi_free(bytes);
     return rc;
+}
+
+void pi_proxy_end(struct pier_conn *c)
+{
+    uint64_t who = c->who;
+    c->who = 0;
+    if (who)
+        pi_firewall_leave(pi_server_of(c), who);
 }

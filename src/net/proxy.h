@@ -15,8 +15,11 @@ void pi_proxies_close(struct pier_server *s);
 bool pi_proxies_have(const struct pier_server *s, const struct sockaddr *addr);
 
 /* Reads the header, and nothing behind it, and makes its client the peer of c, if the firewall lets
- * that in: 0, and *who is for pi_firewall_leave(); 1: there is nobody to serve, and nothing to say;
- * or a negative code with words. Waits. */
-int pi_proxy_begin(struct pier_conn *c, struct pier_server *s, uint64_t *who);
+ * that in: 0, or a negative code with words, of which -ECANCELED and what peers do every day are
+ * not worth a warning. Waits. */
+int pi_proxy_begin(struct pier_conn *c);
+
+/* The connection has ended: its client is no longer counted. */
+void pi_proxy_end(struct pier_conn *c);
 
 #endif

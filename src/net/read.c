@@ -105,14 +105,14 @@ static ssize_t need_datagram(struct pier_conn *c)
 
 /* 0, or what every form returns at once. A reader that waits has its place in the look-ahead: not
  * even what lies there is another one's meanwhile. */
-static int refuse(struct pier_conn *c)
+PI_HOT static int refuse(struct pier_conn *c)
 {
     if (!c)
         return pi_conn_null();
     return c->reading ? pi_conn_fail(c, "read", -EBUSY) : 0;
 }
 
-ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap)
+PI_HOT ssize_t pier_read(struct pier_conn *c, void *buf, size_t cap)
 {
     int rc = refuse(c);
     if (rc < 0)

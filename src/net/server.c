@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "net/firewall.h"
 #include "net/proxy.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -35,10 +36,14 @@ void pier_server_free(struct pier_server *s)
     PIER_ASSERT(!s->is_running);
     pi_server_close_listeners(s);
     pi_shared_close(s);
+    pi_tls_server_close(s);
     pi_firewall_close(s);
     pi_proxies_close(s);
-    for (int i = 0; i < s->endpoint_count; i++)
+    for (int i = 0; i < s->endpoint_count; i++) {
         pi_free(s->endpoints[i].text);
+        if (s->endpoints[i].drop)
+            s->endpoints[i].drop(s->endpoints[i].arg);
+    }
     pi_free(s->endpoints);
     pi_free(s->listeners);
     pi_free(s->workers);
@@ -48,8 +53,7 @@ void pier_server_free(struct pier_server *s)
     pi_free(s);
 }
 
-/* Keeps the first failure with its words for run. */
-static int remember(struct pier_server *s, int rc)
+int pi_server_remember(struct pier_server *s, int rc)
 {
     if (rc >= 0 || s->first_error)
         return rc;
@@ -67,19 +71,24 @@ static int first_failure(struct pier_server *s)
     return s->first_error;
 }
 
+int pi_server_may_add(const struct pier_server *s, struct pi_url *url, const char *text)
+{
+    if (s->is_listening)
+        return pi_fail(-EISCONN, "listen %s", text);
+    return pi_url_parse(url, text, false);
+}
+
 int pier_server_add(struct pier_server *s, const char *text, pier_handler handler, void *arg)
 {
     struct pi_url url;
     if (!s)
         return pi_conn_null();
-    if (s->is_listening)
-        return remember(s, pi_fail(-EISCONN, "listen %s", text));
-    int rc = pi_url_parse(&url, text, false);
-    if (rc == 0 && url.scheme != PI_TCP && url.scheme != PI_UNIX && url.scheme != PI_UDP)
+    int rc = pi_server_may_add(s, &url, text);
+    if (rc == 0 && (url.scheme == PI_HTTP || url.scheme == PI_HTTPS))
         rc = pi_fail_text(PIER_EURL, "listen %s: this scheme is not supported yet", text);
     if (rc == 0)
         rc = pi_server_add_endpoint(s, text, &url, handler, arg, -1);
-    return remember(s, rc);
+    return pi_server_remember(s, rc);
 }
 
 static int add_inherited(struct pier_server *s, int fd, pier_handler handler, void *arg)
@@ -107,14 +116,14 @@ int pier_server_add_inherited(struct pier_server *s, pier_handler handler, void 
     if (!s)
         return pi_conn_null();
     if (s->is_listening)
-        return remember(s, pi_fail(-EISCONN, "listen on inherited descriptors"));
+        return pi_server_remember(s, pi_fail(-EISCONN, "listen on inherited descriptors"));
     int count = pi_inherited_count();
     int added = 0;
     for (int i = 0; i < count; i++) {
         int fd = pi_inherited_fd(i);
         int rc = fd < 0 ? 0 : add_inherited(s, fd, handler, arg);
         if (rc < 0)
-            return remember(s, rc);
+            return pi_server_remember(s, rc);
         added += fd >= 0;
     }
     return added;
@@ -131,16 +140,18 @@ int pier_server_listen(struct pier_server *s)
     if (io_is_simulated())
         s->opts.model = PIER_TASKS; /* whose handlers cannot tell the difference */
     if (s->endpoint_count == 0)
-        return remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
+        return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
     if (s->opts.model < PIER_TASKS || s->opts.model > PIER_PREFORK)
-        return remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
+        return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
     int rc = pi_firewall_open(s);
     if (rc == 0)
         rc = pi_proxies_open(s);
     if (rc == 0)
+        rc = pi_tls_server_open(s);
+    if (rc == 0)
         rc = pi_server_open(s);
     s->is_listening = rc == 0;
-    return remember(s, rc);
+    return pi_server_remember(s, rc);
 }
 
 int pier_server_count(const struct pier_server *s)
@@ -196,12 +207,15 @@ enum { STOP_SIGNALS = sizeof stop_signals / sizeof stop_signals[0] };
 
 static _Atomic(struct pier_server *) signalled;
 static _Atomic int in_handler; /* threads: any may be the one that a signal interrupts */
-static struct sigaction saved[STOP_SIGNALS];
+static struct sigaction saved[STOP_SIGNALS], saved_hangup;
+static bool has_hangup; /* SIGHUP is ours, too: there are certificates to be read again */
 
 static void restore_signals(void)
 {
     for (int i = 0; i < STOP_SIGNALS; i++)
         sigaction(stop_signals[i], &saved[i], NULL);
+    if (has_hangup)
+        sigaction(SIGHUP, &saved_hangup, NULL);
 }
 
 /* The first signal stops; from then on signals do what they did before run. */
@@ -214,6 +228,31 @@ static void on_signal(int number)
         pier_server_stop_remote(s);
     }
     atomic_fetch_sub(&in_handler, 1);
+}
+
+/* Somebody asks for a reload; the kernel, whose word it is that the terminal is gone, for a stop.
+ */
+static void on_hangup(int number, siginfo_t *info, void *context)
+{
+    if (info->si_code == SI_KERNEL) {
+        on_signal(number);
+        return;
+    }
+    atomic_fetch_add(&in_handler, 1);
+    pier_server_reload_remote(atomic_load(&signalled));
+    atomic_fetch_sub(&in_handler, 1);
+}
+
+static bool is_ignored(const struct sigaction *action)
+{
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == SIG_IGN;
+}
+
+/* Also where it was ignored, as by nohup(1): then nobody minds. */
+static void take_hangup(const struct pier_server *s)
+{
+    struct sigaction ours = { .sa_sigaction = on_hangup, .sa_flags = SA_RESTART | SA_SIGINFO };
+    has_hangup = s->tls && sigaction(SIGHUP, &ours, &saved_hangup) == 0;
 }
 
 /* A signal that is ignored, as in a shell's background job, stays so. */
@@ -230,8 +269,9 @@ static bool take_signals(struct pier_server *s)
     for (int i = 0; i < STOP_SIGNALS; i++)
         sigaddset(&ours.sa_mask, stop_signals[i]);
     for (int i = 0; i < STOP_SIGNALS; i++)
-        if ((saved[i].sa_flags & SA_SIGINFO) || saved[i].sa_handler != SIG_IGN)
+        if (!is_ignored(&saved[i]))
             sigaction(stop_signals[i], &ours, NULL);
+    take_hangup(s);
     return true;
 }
 
@@ -399,10 +439,8 @@ int pier_server_run(struct pier_server *s)
     return rc == -ECANCELED || rc == -ETIMEDOUT ? pi_fail(rc, "serve") : rc;
 }
 
-int pier_serve(const char *url, pier_handler handler, void *arg, const struct pier_serve_opts *opts)
+int pi_serve_to_end(struct pier_server *s, int rc, const char *url)
 {
-    struct pier_server *s = pier_server_new(opts);
-    int rc = s ? pier_server_add(s, url, handler, arg) : pier_error_code();
     if (rc == 0)
         rc = pier_server_listen(s);
     if (rc == 0) {
@@ -416,4 +454,11 @@ int pier_serve(const char *url, pier_handler handler, void *arg, const struct pi
     int code = rc < 0 ? pier_exit_code() : 0;
     pier_server_free(s);
     return code;
+}
+
+int pier_serve(const char *url, pier_handler handler, void *arg, const struct pier_serve_opts *opts)
+{
+    struct pier_server *s = pier_server_new(opts);
+    int rc = s ? pier_server_add(s, url, handler, arg) : pier_error_code();
+    return pi_serve_to_end(s, rc, url);
 }

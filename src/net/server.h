@@ -16,12 +16,19 @@
 
 #include <pthread.h>
 
+struct pi_tls;
+struct pi_tls_context;
+struct pi_tls_server;
+
 struct pi_endpoint {
     char *text; /* as given: also the name of its tasks */
     struct pi_url url;
     pier_handler handler;
     void *arg;
     int inherited_fd; /* -1: to be opened */
+    int64_t idle_ns;  /* its connections wait so long for input without a task; 0: with one */
+    int64_t hello_ns; /* TLS: they wait so long for the first byte without a task; 0: with one */
+    void (*drop)(void *arg); /* the server frees arg by it; NULL: it does not */
 };
 
 struct pi_listener {
@@ -114,7 +121,11 @@ struct pi_worker {
     int open_rc;
     _Atomic bool has_failed; /* it never served: its udp:// sockets are the first one's */
     pthread_t id;
-    int rc; /* of a worker's thread */
+    int rc;                                /* of a worker's thread */
+    struct pi_tls_context *tls;            /* NULL: none yet */
+    unsigned tls_generation;               /* of the files that it was made of */
+    struct pi_tls *shaking, *shaking_last; /* hands, the oldest first */
+    int shaking_count;
 };
 
 /* A connection that is a thread of its own. */
@@ -168,9 +179,18 @@ struct pier_server {
     int slot_count;           /* that there is room for in it */
     struct pi_conn_process *processes;
     struct pi_conn_process *ended; /* the last one that has, to be freed */
+    struct pi_tls_server *tls;     /* NULL: no endpoint has it */
     struct pi_firewall *firewall;  /* NULL: everybody is let in */
     struct pi_cidr_set *proxies;   /* that are trusted; NULL: none */
 };
+
+/* Whether an endpoint may be added still, and its URL: 0 or a negative code. */
+int pi_server_may_add(const struct pier_server *s, struct pi_url *url, const char *text);
+/* Keeps the first failure with its words for run; returns rc. */
+int pi_server_remember(struct pier_server *s, int rc);
+/* What pier_serve() does once its endpoint is added, with the result rc (s may be NULL): returns an
+ * exit code and frees s. */
+int pi_serve_to_end(struct pier_server *s, int rc, const char *url);
 
 /* listen.c: opens every endpoint, or closes all again. */
 int pi_server_open(struct pier_server *s);
@@ -201,12 +221,27 @@ void pi_worker_nudge(struct pi_worker *w);
 /* Counts a connection in and starts it: 0; -EBUSY: no room; or another code, and it is the caller's
  * again. */
 int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a);
-/* One of its connections has ended, however that was. */
-void pi_worker_leave(struct pi_worker *w, const struct pi_accepted *a);
+/* One of its connections has ended, however that was; who is of its pi_accepted. */
+void pi_worker_leave(struct pi_worker *w, uint64_t who);
 /* When the grace that begins now ends; 0: never. */
 int64_t pi_grace_end(const struct pier_server *s);
 /* Looks again, on the worker's own thread, as after a nudge. */
 void pi_worker_look(struct pi_worker *w);
+
+/* The handler's result, after the handshake of TLS where there is one to come. */
+int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w);
+/* What a handler's result means: logs it, and closes. */
+void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc);
+/* The list of connections that a worker has on its loop. */
+void pi_conn_link(struct pi_worker *w, struct pier_conn *c);
+void pi_conn_unlink(struct pi_worker *w, struct pier_conn *c);
+
+/* idle.c: starts a connection that has been counted in, on w's loop, without a task: 0 or a
+ * negative code, and it is the caller's again. */
+int pi_idle_start(struct pi_worker *w, const struct pi_accepted *a);
+/* The server stops: one that waits without a task is closed, or served when its request is there.
+ */
+void pi_idle_drain(struct pier_conn *c);
 
 /* places.c: makes what the processes of a server share, for so many workers: 0 or a negative code.
  * It lasts until the server is freed. */

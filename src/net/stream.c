@@ -9,7 +9,7 @@
 
 #include <signal.h>
 
-static ssize_t sock_read(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns)
+PI_HOT static ssize_t sock_read(struct pier_conn *c, void *buf, size_t len, int64_t deadline_ns)
 {
     struct io_op op = {
         .code = IO_RECV, .fd = &c->io, .buf = buf, .len = len, .deadline_ns = deadline_ns
@@ -25,8 +25,8 @@ static ssize_t sock_write_several(struct pier_conn *c, struct iovec *pieces, int
     return io_run(&op);
 }
 
-static ssize_t sock_writev(struct pier_conn *c, struct iovec *pieces, int count,
-                           int64_t deadline_ns)
+PI_HOT static ssize_t sock_writev(struct pier_conn *c, struct iovec *pieces, int count,
+                                  int64_t deadline_ns)
 {
     if (count > 1)
         return sock_write_several(c, pieces, count, deadline_ns);

@@ -76,6 +76,11 @@ static struct part first_char(const char *text)
 
 /* ---- the scheme ---- */
 
+const char *pi_scheme_name(enum pi_scheme scheme)
+{
+    return schemes[scheme].name;
+}
+
 static int find_scheme(struct part name)
 {
     for (int i = 0; i < SCHEMES; i++)

@@ -38,11 +38,20 @@ struct pi_url {
  * where. */
 int pi_url_parse(struct pi_url *out, const char *text, int dialling) PIER_MUST_USE;
 
+/* "tcp". */
+const char *pi_scheme_name(enum pi_scheme scheme);
+
 /* Whether inet_aton(3) would take a name of len bytes for a number: its last label is one. */
 bool pi_host_ends_in_number(const char *name, size_t len);
 
 /* The text of a URL, NUL-terminated, cut to cap: the scheme in lower case, the port always there,
  * brackets round IPv6. */
 void pi_url_format(char *out, size_t cap, const struct pi_url *url);
+
+/* Whether its connections begin with a handshake of TLS. */
+static inline bool pi_url_has_tls(const struct pi_url *url)
+{
+    return url->scheme == PI_TLS || url->scheme == PI_HTTPS;
+}
 
 #endif

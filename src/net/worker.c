@@ -10,6 +10,7 @@
 #include "net/datagram.h"
 #include "net/firewall.h"
 #include "net/proxy.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -45,6 +46,7 @@ void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier
     pi_conn_init(c, a->fd, pi_transport_of(a->listener->addr.any.sa_family), &a->peer.any);
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->is_owned = true;
+    c->is_proxied = a->is_proxied;
     c->draining = &s->draining;
 }
 
@@ -81,18 +83,30 @@ static bool is_everyday(int rc)
     return rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == -ECANCELED;
 }
 
+void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc)
+{
+    bool is_news = !is_everyday(rc) && !pi_tls_is_everyday(c);
+    if (rc < 0 && (is_news || pier_log_enabled(PIER_LOG_DEBUG)))
+        log_failure(c, e, rc);
+    linger(c);
+    pi_tls_say_goodbye(c);
+    pi_conn_fini(c);
+    pi_proxy_end(c);
+}
+
+int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w)
+{
+    bool is_plain = !pi_url_has_tls(&e->url) || c->transport == &pi_tls;
+    int rc = c->is_proxied ? pi_proxy_begin(c) : 0;
+    if (rc == 0 && !is_plain)
+        rc = pi_tls_accept(c, w);
+    return rc == 0 ? e->handler(c, e->arg) : rc;
+}
+
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
 {
     const struct pi_endpoint *e = a->listener->endpoint;
-    uint64_t who = 0; /* that a proxy has told */
-    int rc = a->is_proxied ? pi_proxy_begin(c, w->server, &who) : 0;
-    if (rc == 0)
-        rc = e->handler(c, e->arg);
-    if (rc < 0 && (!is_everyday(rc) || pier_log_enabled(PIER_LOG_DEBUG)))
-        log_failure(c, e, rc);
-    linger(c);
-    pi_conn_fini(c);
-    pi_firewall_leave(w->server, who);
+    pi_serve_end(c, e, pi_serve_call(c, e, w));
 }
 
 /* ---- tasks ---- */
@@ -102,7 +116,7 @@ struct conn_start {
     struct pi_worker *worker;
 };
 
-static void link_conn(struct pi_worker *w, struct pier_conn *c)
+void pi_conn_link(struct pi_worker *w, struct pier_conn *c)
 {
     c->next = w->conns;
     if (c->next)
@@ -110,7 +124,7 @@ static void link_conn(struct pi_worker *w, struct pier_conn *c)
     w->conns = c;
 }
 
-static void unlink_conn(struct pi_worker *w, struct pier_conn *c)
+void pi_conn_unlink(struct pi_worker *w, struct pier_conn *c)
 {
     if (c->prev)
         c->prev->next = c->next;
@@ -122,10 +136,10 @@ static void unlink_conn(struct pi_worker *w, struct pier_conn *c)
 
 /* A place is free: for acceptors that wait for one, and for a worker that waits for its last
  * connection. */
-void pi_worker_leave(struct pi_worker *w, const struct pi_accepted *a)
+void pi_worker_leave(struct pi_worker *w, uint64_t who)
 {
     struct pier_server *s = w->server;
-    pi_firewall_leave(s, a->who);
+    pi_firewall_leave(s, who);
     atomic_fetch_sub(&w->load, 1);
     pi_place_give(w);
     pi_place_tell(w);
@@ -139,10 +153,10 @@ static int conn_main(void *arg)
     struct pi_worker *w = start->worker;
     struct pier_conn c;
     pi_serve_init(&c, &start->accepted, w->server);
-    link_conn(w, &c);
+    pi_conn_link(w, &c);
     pi_serve_conn(&c, &start->accepted, w);
-    unlink_conn(w, &c);
-    pi_worker_leave(w, &start->accepted);
+    pi_conn_unlink(w, &c);
+    pi_worker_leave(w, start->accepted.who);
     return 0;
 }
 
@@ -155,8 +169,11 @@ struct handover {
 
 static int start_task(struct pi_worker *w, const struct pi_accepted *a)
 {
+    const struct pi_endpoint *e = a->listener->endpoint;
+    if (e->idle_ns > 0 || e->hello_ns > 0)
+        return pi_idle_start(w, a);
     struct conn_start start = { *a, w };
-    return pi_spawn_copy(&w->scope, a->listener->endpoint->text, conn_main, &start, sizeof start);
+    return pi_spawn_copy(&w->scope, e->text, conn_main, &start, sizeof start);
 }
 
 static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
@@ -165,7 +182,7 @@ static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
         pier_log(PIER_LOG_WARN, "connection dropped", pier_str("endpoint", a->listener->url),
                  pier_str("error", pier_strerror(rc)));
     io_sockets()->close(a->fd);
-    pi_worker_leave(w, a);
+    pi_worker_leave(w, a->who);
 }
 
 static void take_over(struct pi_msg *msg)
@@ -586,8 +603,12 @@ static void begin_drain(struct pi_worker *w)
 {
     struct pier_server *s = w->server;
     atomic_store(&s->draining, true);
-    for (struct pier_conn *c = w->conns; c; c = c->next)
+    for (struct pier_conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
         io_interrupt_read(&c->io);
+        if (c->may_idle)
+            pi_idle_drain(c);
+    }
     if (s->opts.model == PIER_THREADS)
         pi_conn_threads_wake(s);
     else if (s->opts.model == PIER_PROCESSES)
@@ -891,6 +912,7 @@ int pi_worker_run(struct pi_worker *w)
     pi_bell_close(&w->bell);
     int joined = pier_scope_join(&w->scope);
     pi_posts_free(w);
+    pi_tls_worker_close(w);
     pi_free(w->acceptors);
     w->acceptors = NULL;
     return rc < 0 ? rc : joined;

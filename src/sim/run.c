@@ -56,6 +56,7 @@ static bool sim_refuses_memory(void)
 
 static const struct pi_sys simulated = {
     .clock_ns = sim_clock_ns,
+    .coarse_ns = sim_clock_ns,
     .unix_ns = sim_unix_ns,
     .random = sim_secret,
     .refuses_memory = sim_refuses_memory,

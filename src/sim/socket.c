@@ -571,6 +571,10 @@ ssize_t pi_sim_attempt(struct io_op *op)
         return connect_now(s, op);
     case IO_POLL:
         return ready_events(s, op->len);
+    case IO_READABLE:
+        return ready_events(s, POLLIN) < 0 ? -EAGAIN : 0;
+    case IO_WRITABLE:
+        return ready_events(s, POLLOUT) < 0 ? -EAGAIN : 0;
     default:
         return -EOPNOTSUPP;
     }

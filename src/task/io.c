@@ -18,7 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-ssize_t io_run(struct io_op *op)
+PI_HOT ssize_t io_run(struct io_op *op)
 {
     struct pi_task *self = pi_task_self();
     int rc = pi_cancel_check(self);
@@ -29,7 +29,7 @@ ssize_t io_run(struct io_op *op)
     return loop ? loop->backend->run(loop, self, op) : io_direct_run(self, op);
 }
 
-ssize_t io_try(struct io_op *op)
+PI_HOT ssize_t io_try(struct io_op *op)
 {
     struct pi_loop *loop = pi_task_self()->thread->loop;
     return loop ? loop->backend->attempt(loop, op) : io_call(op);
@@ -92,6 +92,8 @@ void io_unkick(struct io_fd **list, struct io_fd *f)
 
 static ssize_t poll_now(const struct io_op *op)
 {
+    if (op->hinted && op->fd->may_read)
+        return POLLIN;
     struct pollfd p = { .fd = op->fd->fd, .events = (short)op->len };
     int rc = poll(&p, 1, 0);
     if (rc < 0)
@@ -142,6 +144,13 @@ static ssize_t send_now(const struct io_op *op)
     return sys_send(op->fd->fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* A hint is all that is asked for: the call that follows finds out, and takes it back. */
+static ssize_t likely_now(bool may)
+{
+    errno = EAGAIN;
+    return may ? 0 : -1;
+}
+
 /* The rarer ones. */
 static ssize_t call_once(struct io_op *op)
 {
@@ -165,6 +174,10 @@ static ssize_t call_once(struct io_op *op)
         return connect_now(op);
     case IO_POLL:
         return poll_now(op);
+    case IO_READABLE:
+        return likely_now(op->fd->may_read);
+    case IO_WRITABLE:
+        return likely_now(op->fd->may_write);
     case IO_SPLICE_IN:
         return splice_now(fd, op->other_fd, op->len, op->fd);
     case IO_SPLICE_OUT:
@@ -177,14 +190,14 @@ static ssize_t call_once(struct io_op *op)
 /* After a read, is another one likely to find something? A full buffer says yes; a short one, on
  * TCP, and a batch of datagrams that was not filled, no: what comes later is a new edge. The end
  * and errors stay in the queue without one. */
-void io_keep_hint(const struct io_op *op, ssize_t n)
+PI_HOT void io_keep_hint(const struct io_op *op, ssize_t n)
 {
     struct io_fd *f = op->fd;
     if ((op->code == IO_RECV || op->code == IO_RECVMMSG) && f->greedy && !f->hung_up)
         f->may_read = n > 0 && (size_t)n == op->len;
 }
 
-ssize_t io_call(struct io_op *op)
+PI_HOT ssize_t io_call(struct io_op *op)
 {
     ssize_t n;
     do
@@ -254,6 +267,8 @@ const char *io_name(enum io_code code)
         [IO_POLL] = "readiness",
         [IO_SPLICE_IN] = "relay in",
         [IO_SPLICE_OUT] = "relay out",
+        [IO_READABLE] = "read",
+        [IO_WRITABLE] = "write",
         [IO_SLEEP] = "sleep",
         [IO_OFFLOAD] = "offload",
         [IO_RESOLVE] = "resolve",

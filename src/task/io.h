@@ -34,13 +34,15 @@ enum io_code {
     IO_READ,     /* fd, buf, len: pipes and the like */
     IO_ACCEPT,   /* fd, buf: struct sockaddr or NULL, addr_len; result: a non-blocking descriptor */
     IO_SPLICE_IN, /* fd to the pipe other_fd, len bytes */
-    IO_LAST_READ = IO_SPLICE_IN,
+    IO_READABLE,  /* fd: until a read is likely not to wait; result: 0. For who shares the buffer */
+    IO_LAST_READ = IO_READABLE,
     IO_SEND,       /* fd, buf, len */
     IO_SENDMSG,    /* fd, buf: struct msghdr */
     IO_SENDMMSG,   /* fd, buf: struct mmsghdr, len: how many; result: how many */
     IO_WRITEV,     /* fd, buf: struct iovec, len: how many */
     IO_CONNECT,    /* fd, buf: struct sockaddr, addr_len; len: 0 */
     IO_SPLICE_OUT, /* the pipe other_fd to fd, len bytes */
+    IO_WRITABLE,   /* fd: as IO_READABLE, for a write */
     IO_POLL,       /* fd, len: poll(2) events; result: events */
     IO_SLEEP,      /* until deadline_ns: 0 */
     IO_OFFLOAD,    /* job: runs on an offload thread */
@@ -110,6 +112,7 @@ struct io_op {
     void (*done)(struct io_op *op); /* of io_arm(); must not wait */
     ssize_t result;
     bool in_kernel; /* io_uring: a completion is to come */
+    bool hinted;    /* IO_POLL for input, armed: what the backend was told is enough */
 };
 
 struct io_sockets;

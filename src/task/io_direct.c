@@ -49,7 +49,7 @@ static bool is_over(struct pi_task *self, int64_t deadline_ns)
     return self->state != PI_PARKED;
 }
 
-static int finish(struct pi_task *self)
+PI_HOT static int finish(struct pi_task *self)
 {
     self->state = PI_RUNNING;
     self->cancellable = false;
@@ -193,11 +193,11 @@ static bool make_blocking(struct io_fd *f)
     return f->is_blocking;
 }
 
-static bool can_block(const struct io_op *op, int64_t deadline_ns)
+PI_HOT static bool can_block(const struct io_op *op, int64_t deadline_ns)
 {
     if (op->code != IO_RECV || !op->fd->may_block || !atomic_load(&may_block))
         return false;
-    return !deadline_ns || deadline_ns - pi_clock_ns() > BLOCK_MS * PIER_MILLISECOND;
+    return !deadline_ns || deadline_ns - pi_clock_coarse_ns() > 2 * BLOCK_MS * PIER_MILLISECOND;
 }
 
 /* One call, and what it returned; an -EINTR means that somebody may have sent something. */
@@ -218,8 +218,8 @@ static ssize_t recv_blocking(struct pi_thread *th, struct io_op *op)
 }
 
 /* Reads, for a while: the result, or -EAGAIN where the wait goes on; *rc is a code that ends it. */
-static ssize_t read_for_a_while(struct pi_task *self, struct io_op *op, int64_t deadline_ns,
-                                int *rc)
+PI_HOT static ssize_t read_for_a_while(struct pi_task *self, struct io_op *op, int64_t deadline_ns,
+                                       int *rc)
 {
     struct pi_thread *th = self->thread;
     ssize_t n = -EAGAIN;
@@ -293,7 +293,7 @@ static ssize_t run_on_fd(struct pi_task *self, struct io_op *op)
     }
 }
 
-ssize_t io_direct_run(struct pi_task *self, struct io_op *op)
+PI_HOT ssize_t io_direct_run(struct pi_task *self, struct io_op *op)
 {
     switch (op->code) {
     case IO_SLEEP:

@@ -168,7 +168,9 @@ static inline int64_t pi_timeout_deadline(const struct pi_task *self, int64_t ti
 {
     if (!timeout_ns)
         return 0;
-    return (timeout_ns < 10 * PIER_SECOND ? pi_clock_ns() : pi_coarse_now(self)) + timeout_ns;
+    if (timeout_ns < 10 * PIER_SECOND)
+        return pi_clock_ns() + timeout_ns;
+    return (self->thread->loop ? self->thread->loop->now_ns : pi_clock_coarse_ns()) + timeout_ns;
 }
 
 /* watch.c: the threads that dumps and the watchdog see: those with a loop, and those that ask. */

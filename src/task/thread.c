@@ -136,7 +136,7 @@ int pi_thread_wake_fd(struct pi_thread *th)
     return th->wake_fd;
 }
 
-bool pi_thread_sleep(struct pi_thread *th, uint32_t how)
+PI_HOT bool pi_thread_sleep(struct pi_thread *th, uint32_t how)
 {
     atomic_store(&th->sleeping, how);
     if (atomic_load(&th->inbox) == NULL)
@@ -145,7 +145,7 @@ bool pi_thread_sleep(struct pi_thread *th, uint32_t how)
     return false;
 }
 
-void pi_thread_awake(struct pi_thread *th)
+PI_HOT void pi_thread_awake(struct pi_thread *th)
 {
     atomic_store_explicit(&th->sleeping, PI_AWAKE, memory_order_relaxed);
 }

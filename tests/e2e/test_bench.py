@@ -70,6 +70,18 @@ def test_a_target_that_did_not_run_is_not_measured():
     assert verdicts == {"not measured"}
 
 
+def test_the_text_where_another_validator_comes_nearest_is_judged():
+    def figures(**texts):
+        return {text: {"best": ns, "median": ns} for text, ns in texts.items()}
+    table = {"pier": figures(ascii=25, emoji=380), "rust": figures(ascii=40, emoji=620),
+             "glib": figures(ascii=480, emoji=400)}
+    target, measured, verdict = rows_about({"utf8": {"figures": table}}, "pier_utf8_valid")[0]
+    assert measured.startswith("0.95 × glib at worst, emoji") and verdict == "ok"
+    table["rust"] = figures(ascii=20, emoji=620)
+    target, measured, verdict = rows_about({"utf8": {"figures": table}}, "pier_utf8_valid")[0]
+    assert measured.startswith("1.25 × rust at worst, ascii") and verdict == "**missed**"
+
+
 @pytest.mark.parametrize("pier, verdict", [
     ((1000, 1010, 1015), "ok"),
     ((1000, 1100, 1200), "ok, median missed"),

