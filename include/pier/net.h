@@ -550,11 +550,11 @@ struct pier_serve_opts {
     bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
                         SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
-    const char *const *proxy_from; /* networks, or files of them, as of a firewall, from which
-                                      connections over TCP come by proxies that are trusted, and
-                                      begin with a header of the PROXY protocol, version 1 or 2,
-                                      within 10 s: who it names is the peer. Ends with NULL;
-                                      default: nobody's */
+    const char *const *proxy_from;   /* networks, or files of them, as of a firewall, from which
+                                        connections over TCP come by proxies that are trusted, and
+                                        begin with a header of the PROXY protocol, version 1 or 2,
+                                        within 10 s: who it names is the peer. Ends with NULL;
+                                        default: nobody's */
     const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
     const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
                                                   banned */
