@@ -67,7 +67,7 @@ static struct {
     const char *reply, *exec;
     bool once, lines, json;
     int64_t max_line, workers, max_conns, idle_timeout;
-    const char **allow, **deny, *rate;
+    const char **allow, **deny, **proxy_from, *rate;
     int64_t max_per_ip, burst, ban;
 } given = { .handler = -1, .max_line = -1, .idle_timeout = -1 };
 
@@ -112,6 +112,9 @@ static const struct verb_option options[] = {
       .help = "with --rate: so many of them at once (default: the N of --rate)" },
     { "ban", OPTION_DURATION, &given.ban, .value = "D",
       .help = "with --rate: refuse an address that comes faster for so long" },
+    { "proxy-from", OPTION_TEXTS, &given.proxy_from, .value = "CIDR|FILE",
+      .help = "trust proxies of this network, or of those in FILE, whose connections begin with a "
+              "PROXY header; again for more" },
     TLS_SERVER_OPTIONS,
     { "json", OPTION_FLAG, &given.json,
       .help = "say where it listens in JSON lines on standard output, and log in JSON" },
@@ -473,6 +476,7 @@ static int run_serve(int count, char **urls)
         .read_timeout_ms = service->idle_timeout_ms,
         .silence_ms = given.idle_timeout < 0 ? 0 : service->idle_timeout_ms,
         .no_signals = true,
+        .proxy_from = given.proxy_from,
         .firewall = has_firewall() ? &firewall : NULL,
         .tls = tls,
     });
