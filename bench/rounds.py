@@ -210,6 +210,42 @@ def round_flight(contestant, work, options):
             "lost": int(found[5])}
 
 
+def tls_load(server, *arguments):
+    return [field.build_tls_load(), "--pid", str(server.process.pid), "--port", str(server.port), *arguments]
+
+
+def round_tls(contestant, work, options):
+    """tls_load's figures: ns of the server's CPU per handshake, or per KiB."""
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        argv = tls_load(server, "--" + work.mode, "--seconds", str(options.seconds), "--warmup", str(options.warmup))
+        process = spawn(argv, {LOAD_CORE})
+        try:
+            out, err = process.communicate(timeout=options.seconds + options.warmup + 30)
+        except subprocess.TimeoutExpired:
+            raise Failed(server.explain("the load did not end"))
+        finally:
+            reap(process)
+        if process.returncode != 0:
+            raise Failed(server.explain(err.strip() or "the load printed nothing"))
+    return json.loads(out)
+
+
+def round_tlsidle(contestant, work, options):
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        def hold(count):
+            holder = spawn(tls_load(server, "--idle", str(count)), {LOAD_CORE}, stderr=subprocess.STDOUT)
+            expect(holder, f"open {count}")
+            return holder
+        reap(hold(1))
+        before = settled_memory(server.process.pid)
+        holder = hold(IDLE_COUNT)
+        try:
+            after = settled_memory(server.process.pid)
+        finally:
+            reap(holder)
+    return {"bytes": (after[0] - before[0]) * 1024 / IDLE_COUNT, "base_rss_kib": before[0]}
+
+
 def round_relay(contestant, work, options):
     with Server(field.BACKEND, work.buffer, {LOAD_CORE}) as backend:
         with Server(contestant, f"tcp://127.0.0.1:{backend.port}", {SERVER_CORE}) as server:
@@ -434,5 +470,6 @@ def round_size(contestant, work, options):
     return {"bytes": os.path.getsize(path), "text": int(text), "data": int(data)}
 
 
-ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "idle": round_idle, "startup": round_startup, "micro": round_micro,
+ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "tls": round_tls,
+          "tlsidle": round_tlsidle, "idle": round_idle, "startup": round_startup, "micro": round_micro,
           "balance": round_balance, "utf8": round_micro, "crowd": round_crowd, "pool": round_pool, "size": round_size}

@@ -170,6 +170,25 @@ TEST(firewall_options_that_make_no_sense_are_said_by_listen)
                         "firewall: rate_ms, burst and ban_ms need a rate");
 }
 
+TEST(firewall_tells_handlers_whom_it_would_let_in)
+{
+    struct serving sv;
+    const char *allow[] = { "10.0.0.0/8", "2001:db8::/32", NULL };
+    struct pier_addr in, in6, out;
+    ck_assert_int_eq(pier_addr_parse(&in, "10.1.2.3:0"), 0);
+    ck_assert_int_eq(pier_addr_parse(&in6, "[2001:db8::1]:443"), 0);
+    ck_assert_int_eq(pier_addr_parse(&out, "[::1]:443"), 0);
+    serve_behind(&sv, &(struct pier_firewall_opts){ .allow = allow });
+    ck_assert(pier_server_allows(sv.server, &in));
+    ck_assert(pier_server_allows(sv.server, &in6));
+    ck_assert(!pier_server_allows(sv.server, &out));
+    ck_assert_int_eq(pier_server_ban(sv.server, "2001:db8::2", PIER_HOUR), 0); /* of that /64 */
+    ck_assert(!pier_server_allows(sv.server, &in6));
+    ck_assert_int_eq(pier_server_refused(sv.server), 0);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert(pier_server_allows(NULL, &out));
+}
+
 /* A private question, for who learns an address later. */
 TEST(firewall_check_asks_lists_and_bans_and_counts_nothing)
 {

@@ -7,6 +7,7 @@
  * and a plain thread no loop. The first that connects cancels the others.
  */
 #define _GNU_SOURCE
+#include "net/dial.h"
 #include "net/tls.h"
 #include "net/udp.h"
 
@@ -38,6 +39,7 @@ struct race {
     int error;  /* of the attempt that failed last */
     int64_t deadline_ns;
     const struct pier_dial_opts *opts;
+    struct pi_dial_times *times; /* or NULL */
 };
 
 /* Opens the socket; connect_until() does the rest. */
@@ -226,8 +228,12 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
 {
     struct pi_addr addrs[PI_ADDRS_MAX];
     int count = pi_addr_resolve(addrs, url, false, race->deadline_ns, what);
+    if (count > 0 && race->times)
+        race->times->resolved_ns = pi_clock_ns();
     if (count < 0 || dial_addrs(race, addrs, count, what) < 0)
         return NULL;
+    if (race->times)
+        race->times->connected_ns = pi_clock_ns();
     struct attempt *won = &race->attempts[race->winner];
     struct pier_conn *c = pi_conn_new(won->io.fd, pi_transport_of(won->addr->any.sa_family),
                                       &won->addr->any, opts);
@@ -236,7 +242,8 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
     return c;
 }
 
-struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
+struct pier_conn *pi_dial(const char *text, const struct pier_dial_opts *opts,
+                          struct pi_dial_times *times)
 {
     struct pi_url url;
     if (pi_url_parse(&url, text, true) < 0)
@@ -257,6 +264,7 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
     int ms = opts && opts->connect_timeout_ms ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     race->deadline_ns = ms < 0 ? 0 : pier_after(ms * PIER_MILLISECOND);
     race->opts = opts;
+    race->times = times;
     struct pier_conn *c = dial(&url, opts, race, what);
     pi_free(race);
     if (c && url.scheme == PI_TLS && pi_tls_connect(c, &url, opts ? opts->tls : NULL) < 0) {
@@ -264,4 +272,9 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
         return NULL;
     }
     return c;
+}
+
+struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
+{
+    return pi_dial(text, opts, NULL);
 }
