@@ -4,13 +4,14 @@
  *
  * Options stand anywhere among the operands; "--" ends them. "--name value" and "--name=value" are
  * the same, letters may be joined ("-vv"). Every verb has --help. The last of a repeated option
- * counts.
+ * counts, but for those that collect texts.
  */
 #include "verb.h"
 
 #include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Where a size option's own limit is not given: beyond it, something else was meant. */
@@ -89,6 +90,22 @@ static int store_choice(struct parser *p, const struct verb_option *option, cons
                        suggestion_text(&near, ""));
 }
 
+/* The list is the option's until the process ends. */
+static int store_texts(struct parser *p, const struct verb_option *option, const char *text)
+{
+    const char ***list = option->into;
+    size_t count = 0;
+    while (*list != NULL && (*list)[count] != NULL)
+        count++;
+    const char **more = realloc(*list, (count + 2) * sizeof *more);
+    if (more == NULL)
+        return usage_error(p->verb, "--%s: %s", option->name, pier_strerror(-ENOMEM));
+    more[count] = text;
+    more[count + 1] = NULL;
+    *list = more;
+    return 0;
+}
+
 static int store(struct parser *p, const struct verb_option *option, const char *text)
 {
     switch (option->kind) {
@@ -101,6 +118,8 @@ static int store(struct parser *p, const struct verb_option *option, const char 
     case OPTION_TEXT:
         *(const char **)option->into = text;
         return 0;
+    case OPTION_TEXTS:
+        return store_texts(p, option, text);
     case OPTION_CHOICE:
         return store_choice(p, option, text);
     default:

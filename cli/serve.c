@@ -67,6 +67,8 @@ static struct {
     const char *reply, *exec;
     bool once, lines, json;
     int64_t max_line, workers, max_conns, idle_timeout;
+    const char **allow, **deny, **proxy_from, *rate;
+    int64_t max_per_ip, burst, ban;
 } given = { .handler = -1, .max_line = -1, .idle_timeout = -1 };
 
 static const struct verb_option options[] = {
@@ -93,6 +95,26 @@ static const struct verb_option options[] = {
     { "idle-timeout", OPTION_DURATION, &given.idle_timeout, .value = "D",
       .help = "close a connection that is silent for so long (default 5m, of datagrams 1m; 0: "
               "never)" },
+    { "allow", OPTION_TEXTS, &given.allow, .value = "CIDR|FILE",
+      .help =
+          "let clients of this network in, or of those in FILE, one a line, and nobody else but "
+          "by another --allow; again for more" },
+    { "deny", OPTION_TEXTS, &given.deny, .value = "CIDR|FILE",
+      .help = "refuse clients of this network, or of those in FILE; again for more. The longest "
+              "prefix decides, and a file that changes is read again" },
+    { "max-per-ip", OPTION_COUNT, &given.max_per_ip, .value = "N", .min = 1,
+      .help = "connections at once of an address (IPv6: a /64); more are refused (default: any "
+              "number)" },
+    { "rate", OPTION_TEXT, &given.rate, .value = "N/s",
+      .help = "connections that an address may begin a second (N/m: a minute, N/h: an hour); more "
+              "are refused (default: any number)" },
+    { "burst", OPTION_COUNT, &given.burst, .value = "N", .min = 1,
+      .help = "with --rate: so many of them at once (default: the N of --rate)" },
+    { "ban", OPTION_DURATION, &given.ban, .value = "D",
+      .help = "with --rate: refuse an address that comes faster for so long" },
+    { "proxy-from", OPTION_TEXTS, &given.proxy_from, .value = "CIDR|FILE",
+      .help = "trust proxies of this network, or of those in FILE, whose connections begin with a "
+              "PROXY header; again for more" },
     TLS_SERVER_OPTIONS,
     { "json", OPTION_FLAG, &given.json,
       .help = "say where it listens in JSON lines on standard output, and log in JSON" },
@@ -108,11 +130,15 @@ static const struct verb_example examples[] = {
       "echo on every address and on a Unix socket, and log who says what" },
     { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
     { "pier serve --exec 'tr a-z A-Z' --max-conns 100", "make a network service of a filter" },
+    { "pier serve tls://:8443", "the same over TLS, with a certificate for development" },
     { "pier serve tls://:8443 --cert server.pem --key server-key.pem",
-      "the same over TLS; certificates are read again when they change" },
+      "with one's own; certificates are read again when they change" },
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
+    { "pier serve http://127.0.0.1:8000 --reply 'Hello, World!'", "answer every HTTP request" },
     { "pier serve --handler echo --model prefork --workers 4",
       "echo in four processes, which are started again when they crash" },
+    { "pier serve tcp://:7000 --deny blocked.txt --rate 20/s --max-per-ip 50",
+      "refuse the networks of a list, and those who want too much" },
     { 0 },
 };
 
@@ -160,7 +186,11 @@ static int check_urls(int count, char **urls)
 {
     int which = which_service();
     bool only_tcp = which == SERVICE_CHAT || which == SERVICE_TIME;
+    bool is_talk = given.handler >= 0 || given.exec != NULL || given.lines || given.once;
     for (int i = 0; i < count; i++) {
+        if (is_http(urls[i]) && is_talk)
+            return usage_error(
+                &verb_serve, "--handler, --exec, --lines and --once are not for HTTP: %s", urls[i]);
         if (is_udp(urls[i]) && only_tcp)
             return usage_error(&verb_serve, "--handler %s is not for datagrams: %s",
                                services[which].name, urls[i]);
@@ -189,6 +219,8 @@ static int choose_service(struct service *service)
         .once = given.once,
         .command = given.exec,
         .idle_timeout_ms = idle_timeout_ms(),
+        .http_idle_ms = given.idle_timeout < 0 ? 0 : idle_timeout_ms(),
+        .traces = given.verbosity > 0,
     };
     int rc = given.reply != NULL ? reply_parse(&service->reply, given.reply) : 0;
     if (rc == -E2BIG)
@@ -196,6 +228,35 @@ static int choose_service(struct service *service)
     if (rc < 0)
         return usage_error(&verb_serve,
                            "--reply: a percent sign is written %%%%; %%m is the message");
+    return 0;
+}
+
+static bool has_firewall(void)
+{
+    return given.allow != NULL || given.deny != NULL || given.max_per_ip > 0 || given.rate != NULL;
+}
+
+/* Makes of the options what is asked of each client. 0, or a usage error's exit code. */
+static int choose_firewall(struct pier_firewall_opts *firewall)
+{
+    int64_t rate = 0, ns = PIER_SECOND;
+    if (given.rate == NULL && (given.burst > 0 || given.ban > 0))
+        return usage_error(&verb_serve, "--%s needs --rate", given.burst > 0 ? "burst" : "ban");
+    if (given.rate != NULL && value_rate(&rate, &ns, given.rate) == -EINVAL)
+        return usage_error(&verb_serve, "--rate: '%s' is not a rate (100/s, 10/m, 5/h)",
+                           given.rate);
+    if (given.rate != NULL && (rate < 1 || rate > INT_MAX))
+        return usage_error(&verb_serve, "--rate: '%s' is too %s", given.rate,
+                           rate < 1 ? "small" : "large");
+    *firewall = (struct pier_firewall_opts){
+        .allow = given.allow,
+        .deny = given.deny,
+        .max_per_ip = (int)given.max_per_ip,
+        .rate = (int)rate,
+        .rate_ms = rate > 0 ? duration_ms(ns) : 0,
+        .burst = (int)given.burst,
+        .ban_ms = duration_ms(given.ban),
+    };
     return 0;
 }
 
@@ -292,6 +353,8 @@ int service_run(struct pier_conn *c, void *arg)
 
 static int add_endpoint(struct pier_server *server, const struct service *service, const char *url)
 {
+    if (is_http(url))
+        return http_add(server, service, url);
     return pier_server_add(server, url, service_run, (void *)&service[is_udp(url)]);
 }
 
@@ -348,11 +411,12 @@ static int say_where(const struct pier_server *server, const struct service *ser
     const char *backend = has_tasks ? pier_backend(NULL) : "direct";
     for (int i = 0; i < pier_server_count(server); i++) {
         const char *url = pier_server_url(server, i);
+        const char *name = is_http(url) ? http_service_name(service) : service->name;
         if (given.json)
-            say_json(url, service->name, backend);
+            say_json(url, name, backend);
         else
-            fprintf(stderr, "listening on %s (%s, %s, %s)\n", url, service->name,
-                    model_names[given.model], backend);
+            fprintf(stderr, "listening on %s (%s, %s, %s)\n", url, name, model_names[given.model],
+                    backend);
     }
     return output_finish();
 }
@@ -379,12 +443,15 @@ static int serve(struct pier_server *server, const struct service *service, int 
 static int run_serve(int count, char **urls)
 {
     static struct service service[2]; /* for streams, for datagrams */
+    struct pier_firewall_opts firewall;
     int tls_code, code = check_options();
     const struct pier_tls_opts *tls = tls_options(&verb_serve, &tls_code);
     if (code == 0)
         code = tls_code != 0 ? tls_code : check_urls(count, urls);
     if (code == 0)
         code = choose_service(&service[0]);
+    if (code == 0)
+        code = choose_firewall(&firewall);
     if (code != 0)
         return code;
     service[1] = service[0];
@@ -393,6 +460,12 @@ static int run_serve(int count, char **urls)
         pier_log_set(pier_log_json, NULL);
     trace_set(given.verbosity);
     raise_descriptor_limit();
+    if (any_tls(count, urls) && tls_given.cert == NULL) {
+        code = tls_use_own_cert();
+        tls = tls_options(&verb_serve, &tls_code);
+        if (code != 0)
+            return code;
+    }
     stop_when_signalled(any_tls(count, urls));
     watch_for_dumps();
 
@@ -403,6 +476,8 @@ static int run_serve(int count, char **urls)
         .read_timeout_ms = service->idle_timeout_ms,
         .silence_ms = given.idle_timeout < 0 ? 0 : service->idle_timeout_ms,
         .no_signals = true,
+        .proxy_from = given.proxy_from,
+        .firewall = has_firewall() ? &firewall : NULL,
         .tls = tls,
     });
     code = server != NULL ? serve(server, service, count, urls) : pier_fail("pier");
@@ -415,11 +490,10 @@ const struct verb verb_serve = {
     .summary = "serve clients until SIGINT or SIGTERM",
     .operands = "[URL...]",
     .max_operands = -1,
-    .details =
-        "A URL is tcp://HOST:PORT, tls://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix://@NAME. Without "
-        "one it is the sockets that a service manager passes on, or else both of "
-        "tcp://127.0.0.1:8888 and udp://127.0.0.1:9999 (chat and time: only the first; "
-        "receiver: only the second).",
+    .details = "A URL is tcp://HOST:PORT, tls://HOST:PORT, http://HOST:PORT, https://HOST:PORT, "
+               "udp://HOST:PORT, unix:///PATH or unix://@NAME. Without one it is the sockets that "
+               "a service manager passes on, or else both of tcp://127.0.0.1:8888 and "
+               "udp://127.0.0.1:9999 (chat and time: only the first; receiver: only the second).",
     .options = options,
     .examples = examples,
     .run = run_serve,

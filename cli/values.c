@@ -24,6 +24,11 @@ static const struct unit durations[] = {
     { "m", PIER_MINUTE }, { "h", PIER_HOUR },         { NULL, 0 },
 };
 
+static const struct unit rates[] = {
+    { "", PIER_SECOND }, { "/s", PIER_SECOND }, { "/m", PIER_MINUTE },
+    { "/h", PIER_HOUR }, { NULL, 0 },
+};
+
 /* The factor of the unit with that name, 0 when there is none. */
 static int64_t unit_factor(const struct unit *units, const char *name)
 {
@@ -87,6 +92,15 @@ int value_duration(int64_t *out, const char *text)
         ns += (*decimals - '0') * (factor /= 10);
     *out = ns;
     return 0;
+}
+
+int value_rate(int64_t *count, int64_t *ns, const char *text)
+{
+    int rc = read_digits(count, &text);
+    if (rc < 0)
+        return rc;
+    *ns = unit_factor(rates, text);
+    return *ns == 0 ? -EINVAL : 0;
 }
 
 int duration_ms(int64_t ns)

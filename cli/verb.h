@@ -17,6 +17,7 @@ enum verb_option_kind {
     OPTION_FLAG,     /* bool: present or not */
     OPTION_REPEAT,   /* int: how many times it was given */
     OPTION_TEXT,     /* const char *: any text */
+    OPTION_TEXTS,    /* const char **: any texts, one each time it is given, and NULL */
     OPTION_CHOICE,   /* int: the index in choices */
     OPTION_COUNT,    /* int64_t: a whole number */
     OPTION_SIZE,     /* int64_t: bytes, "64k", "1M" */
@@ -52,8 +53,9 @@ struct verb {
 };
 
 /* A line for each verb, and its place in the table of main.c. */
-extern const struct verb verb_serve, verb_connect, verb_send, verb_broadcast, verb_scan,
-    verb_resolve, verb_ports, verb_cert, verb_encode, verb_decode, verb_hash, verb_sim, verb_info,
+extern const struct verb verb_serve, verb_get, verb_head, verb_post, verb_put, verb_patch,
+    verb_delete, verb_connect, verb_send, verb_broadcast, verb_check, verb_scan, verb_resolve,
+    verb_ports, verb_cert, verb_encode, verb_decode, verb_hash, verb_sim, verb_info,
     verb_completion, verb_help;
 
 /* All verbs, in the order of help; ends with NULL. In main.c. */
@@ -81,6 +83,8 @@ int usage_error(const struct verb *verb, const char *fmt, ...) PIER_PRINTF(2, 3)
 int value_count(int64_t *out, const char *text);
 int value_size(int64_t *out, const char *text);
 int value_duration(int64_t *out, const char *text);
+/* So many in so many nanoseconds: "100/s", "10/m", "5/h"; a bare number is a second's. */
+int value_rate(int64_t *count, int64_t *ns, const char *text);
 
 /* A duration in milliseconds, rounded up so that a short one does not become none. */
 int duration_ms(int64_t ns);

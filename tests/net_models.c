@@ -400,6 +400,102 @@ EACH_MODEL(models_serve_no_more_than_max_conns_at_once_and_all_in_the_end)
     end(&h);
 }
 
+/* ---- firewalls ---- */
+
+/* Bans its peer when that says so; the connection goes on. */
+static int ban_on_demand(struct pier_conn *c, void *arg)
+{
+    char word[4];
+    while (pier_read_exact(c, word, sizeof word) == sizeof word) {
+        int rc = memcmp(word, "ban!", 4) == 0 ? pier_conn_ban(c, PIER_HOUR) : 0;
+        if (memcmp(word, "free", 4) == 0)
+            rc = pier_server_ban(arg, "127.0.0.1", 0);
+        pier_write(c, rc == 0 ? "done" : "fail", 4);
+    }
+    return 0;
+}
+
+static void command(int fd, const char *word)
+{
+    char answer[5] = "";
+    send_all(fd, word, 4);
+    ck_assert_uint_eq(recv_all(fd, answer, 4), 4);
+    ck_assert_str_eq(answer, "done");
+}
+
+/* Whether a new client is reset. */
+static bool is_turned_away(const struct hosted *h)
+{
+    char byte;
+    int fd = try_client(h);
+    if (fd < 0)
+        return fd == -ECONNRESET;
+    ssize_t n = send(fd, "test", 4, MSG_NOSIGNAL) < 0 ? -errno : recv_some(fd, &byte, 1);
+    ck_assert(n == 1 || n == -ECONNRESET || n == -EPIPE);
+    close(fd);
+    return n < 0;
+}
+
+EACH_MODEL(models_refuse_whom_a_handler_bans_until_it_is_lifted)
+{
+    struct hosted h;
+    struct pier_firewall_opts firewall = { .max_per_ip = 0 };
+    opts.firewall = &firewall;
+    host(&h, &opts, ban_on_demand);
+    int fd = client(&h);
+    command(fd, "test");
+    ck_assert(!is_turned_away(&h));
+    command(fd, "ban!");
+    ck_assert(is_turned_away(&h));
+    command(fd, "test");
+    AWAIT(said("connections refused denied=0 banned=1") == 1);
+    command(fd, "free");
+    ck_assert(!is_turned_away(&h));
+    close(fd);
+    end(&h);
+}
+
+EACH_MODEL(models_without_a_firewall_ban_nobody)
+{
+    struct hosted h;
+    char answer[4];
+    host(&h, &opts, ban_on_demand);
+    int fd = client(&h);
+    send_all(fd, "ban!", 4);
+    ck_assert_uint_eq(recv_all(fd, answer, 4), 4);
+    ck_assert_int_eq(memcmp(answer, "fail", 4), 0);
+    ck_assert(!is_turned_away(&h));
+    close(fd);
+    end(&h);
+}
+
+/* Who waits for a place counts as well, and is counted out when the server stops without it. */
+EACH_MODEL(models_count_those_who_wait_in_the_backlog_once)
+{
+    enum { MAX = 2, PER_IP = 4 };
+    struct hosted h;
+    int fds[MAX];
+    struct pier_firewall_opts firewall = { .max_per_ip = PER_IP };
+    opts.firewall = &firewall;
+    opts.max_conns = MAX;
+    host(&h, &opts, wait_at_gate);
+    for (int round = 0; round < 3; round++) {
+        shared->open = false;
+        shared->served = 0;
+        for (int i = 0; i < MAX; i++)
+            fds[i] = client(&h);
+        AWAIT(shared->inside == MAX);
+        shared->open = true;
+        for (int i = 0; i < MAX; i++)
+            expect_end(fds[i]);
+        AWAIT(shared->served == MAX);
+    }
+    end(&h);
+    ck_assert_int_eq(said("connections refused"), 0);
+}
+
+/* ---- what runs out ---- */
+
 static int lower_the_limit_and_run(struct pier_server *s, rlim_t count)
 {
     setrlimit(RLIMIT_NOFILE, &(struct rlimit){ count, count });
@@ -1240,6 +1336,7 @@ TEST(models_leave_a_sigurg_handler_that_came_during_the_run)
     h.pid = getpid();
     pid_t peer = fork();
     if (peer == 0) {
+        pier_server_free(s);
         int fd = client(&h);
         expect_echo(fd, "x");
         kill(h.pid, SIGTERM);

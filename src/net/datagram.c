@@ -15,6 +15,8 @@
 #include "net/datagram.h"
 
 #include "base/assert.h"
+#include "base/siphash.h"
+#include "net/firewall.h"
 #include "net/udp.h"
 #include "task/sockets.h"
 
@@ -57,6 +59,7 @@ struct pi_conv {
     struct pi_conv *next_waiting;
     union pi_sockaddr peer;
     struct pi_extra extra; /* the address that the peer knows us by */
+    uint64_t who;          /* as of struct pi_accepted */
     struct packet *first, *last;
     int count;
     size_t bytes; /* in the queue */
@@ -154,25 +157,6 @@ static void unlock(struct pi_post *post)
 
 /* ---- the table ---- */
 
-static inline uint64_t rotate(uint64_t x, int by)
-{
-    return x << by | x >> (64 - by);
-}
-
-static inline void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
 static uint64_t word_of(const union pi_sockaddr *local)
 {
     uint64_t halves[2];
@@ -182,7 +166,7 @@ static uint64_t word_of(const union pi_sockaddr *local)
     return halves[0] ^ halves[1];
 }
 
-/* SipHash-1-3 of four words: peers choose their addresses, and must not choose their bucket. */
+/* Keyed: peers choose their addresses, and must not choose their bucket. */
 static uint64_t hash(const uint64_t key[2], const union pi_sockaddr *peer,
                      const union pi_sockaddr *local)
 {
@@ -194,17 +178,7 @@ static uint64_t hash(const uint64_t key[2], const union pi_sockaddr *peer,
     } else {
         words[0] = (uint64_t)peer->in.sin_port << 32 | peer->in.sin_addr.s_addr;
     }
-    uint64_t v[4] = { key[0] ^ 0x736f6d6570736575, key[1] ^ 0x646f72616e646f6d,
-                      key[0] ^ 0x6c7967656e657261, key[1] ^ 0x7465646279746573 };
-    for (int i = 0; i < 4; i++) {
-        v[3] ^= words[i];
-        sip_round(v);
-        v[0] ^= words[i];
-    }
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
+    return pi_siphash(key, words, 4);
 }
 
 static bool is_same(const union pi_sockaddr *a, const union pi_sockaddr *b)
@@ -792,8 +766,10 @@ static void end_conv(struct pi_conv *v)
         empty_queue(v);
     }
     unlock(post);
-    if (!goes_on)
-        pi_free(v);
+    if (goes_on)
+        return;
+    pi_firewall_leave(post->worker->server, v->who);
+    pi_free(v);
 }
 
 static void conv_close(struct pier_conn *c)
@@ -1107,6 +1083,7 @@ static void give_up(struct pi_conv *v)
     empty_queue(v);
     unlock(post);
     close_feed(v);
+    pi_firewall_leave(post->worker->server, v->who);
     pi_free(v);
 }
 
@@ -1153,8 +1130,26 @@ static union pi_sockaddr local_of(struct msghdr *msg)
     return local;
 }
 
-/* Its peer's conversation, begun if need be; *fresh: it has no handler yet. With the lock held. */
-static struct pi_conv *find_conv(struct pi_post *post, int slot, bool *fresh)
+/* A conversation for a peer that has none, if it is let in (else *refused). With the lock held. */
+static struct pi_conv *begin_conv(struct pi_post *post, const union pi_sockaddr *peer,
+                                  const union pi_sockaddr *local, bool *refused)
+{
+    struct pier_server *s = post->worker->server;
+    uint64_t who;
+    *refused = !pi_firewall_enter(s, &peer->any, &who);
+    if (*refused)
+        return NULL;
+    struct pi_conv *v = put_in(post, peer, local);
+    if (v)
+        v->who = who;
+    else
+        pi_firewall_leave(s, who);
+    return v;
+}
+
+/* Its peer's conversation, begun if need be; *fresh: it has no handler yet. NULL: the peer is
+ * refused, or there is no memory. With the lock held. */
+static struct pi_conv *find_conv(struct pi_post *post, int slot, bool *fresh, bool *refused)
 {
     const union pi_sockaddr *peer = &post->in.peers[slot];
     union pi_sockaddr local = { .in6 = { 0 } };
@@ -1162,8 +1157,9 @@ static struct pi_conv *find_conv(struct pi_post *post, int slot, bool *fresh)
         local = local_of(&post->in.msgs[slot].msg_hdr);
     struct pi_conv *v = *place(post, peer, &local);
     *fresh = v == NULL;
+    *refused = false;
     if (!v)
-        v = put_in(post, peer, &local);
+        v = begin_conv(post, peer, &local, refused);
     if (v)
         heard(post, v);
     return v;
@@ -1187,14 +1183,14 @@ static bool accept_packet(struct pi_conv *v, struct packet *p)
 static void hand_out(struct pi_post *post, int slot)
 {
     struct packet *p = &post->in.packets[slot];
-    bool fresh;
+    bool fresh, refused;
     p->len = post->in.msgs[slot].msg_len;
     if (p->len == 0)
         return; /* nothing that a read could return */
     lock(post);
-    struct pi_conv *v = find_conv(post, slot, &fresh);
+    struct pi_conv *v = find_conv(post, slot, &fresh, &refused);
     bool taken = v && accept_packet(v, p);
-    if (!taken)
+    if (!taken && !refused)
         count_dropped(post);
     unlock(post);
     if (v && fresh && (!taken || start_somehow(v) < 0))

@@ -10,7 +10,7 @@
  * two.
  */
 #define _GNU_SOURCE
-#include "net/server.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #include "base/assert.h"
@@ -24,6 +24,7 @@ struct idle {
     struct io_op op;
     struct pi_timer timer; /* lazy: it may stand earlier than until_ns */
     int64_t until_ns;
+    uint64_t who; /* of pi_accepted */
     bool is_waiting, is_lost;
 };
 
@@ -40,13 +41,14 @@ static void release(struct idle *i)
     pi_conn_unlink(w, &i->conn);
     pi_timer_disarm(timers_of(i), &i->timer);
     pi_timer_unreserve(timers_of(i));
+    pi_worker_leave(w, i->who);
     pi_free(i);
-    pi_worker_leave(w);
 }
 
 static void end_silently(struct idle *i)
 {
     pi_conn_fini(&i->conn);
+    pi_proxy_end(&i->conn);
     release(i);
 }
 
@@ -166,7 +168,9 @@ static void wake(struct idle *i)
  * too. */
 static void begin(struct idle *i, struct pi_worker *w, const struct pi_accepted *a)
 {
-    *i = (struct idle){ .listener = a->listener, .worker = w, .timer.fire = timer_fired };
+    *i = (struct idle){
+        .listener = a->listener, .worker = w, .who = a->who, .timer.fire = timer_fired
+    };
     pi_serve_init(&i->conn, a, w->server);
     i->conn.may_idle = true;
     i->conn.io.may_read = is_stopping(i);

@@ -91,6 +91,11 @@ int pi_max_conns(const struct pier_server *s)
     return s->opts.max_conns > 0 ? s->opts.max_conns : MAX_CONNS;
 }
 
+int pi_wanted_workers(const struct pier_server *s)
+{
+    return s->opts.workers > 0 ? s->opts.workers : pier_cpu_count();
+}
+
 int pi_conns(const struct pier_server *s)
 {
     if (!s->shared)

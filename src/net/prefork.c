@@ -8,7 +8,7 @@
  * a bell; from then on each worker stops as it would alone.
  */
 #define _GNU_SOURCE
-#include "net/server.h"
+#include "net/firewall.h"
 
 #include "base/assert.h"
 
@@ -75,6 +75,7 @@ static _Noreturn void be_worker(struct supervised *v)
     own = &s->workers[0];
     own->slot = v->slot;
     own->bell_fd = v->slot->bell_fd;
+    pi_firewall_set_slot(s, (int)(v->slot - s->shared->slots));
     atomic_store(&s->stop_requested, atomic_load(&s->shared->stop));
     atomic_store(&s->abandoned, atomic_load(&s->shared->abandoned));
     atomic_store(&s->reachable, 0); /* a stop is asked of the supervisor */
@@ -126,6 +127,7 @@ static void clear_slot(struct pier_server *s, struct pi_slot *slot)
     atomic_store(&slot->accepts, false);
     atomic_store(&slot->yields, false);
     atomic_store(&slot->load, 0);
+    pi_firewall_clear_slot(s, (int)(slot - s->shared->slots));
     for (int i = 0; i < s->shared->slot_count; i++)
         if (&s->shared->slots[i] != slot)
             pi_bell_ring(s->shared->slots[i].bell_fd);

@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "net/datagram.h"
+#include "net/firewall.h"
 #include "net/server.h"
 #include "net/tls.h"
 
@@ -60,6 +61,7 @@ static _Noreturn void serve_in_child(struct pi_worker *w, const struct pi_accept
 {
     struct pi_task *self = pi_task_self();
     child.server = w->server;
+    pi_firewall_count_nobody(w->server);
     let_go(w, a);
     self->name = a->listener->endpoint->text;
     self->born_ns = pi_clock_ns();
@@ -125,7 +127,7 @@ static void has_ended(struct pi_forked *f)
         pi_conv_process_ended(p->accepted.conv);
     pi_free(w->server->ended);
     w->server->ended = p;
-    pi_worker_leave(w);
+    pi_worker_leave(w, p->accepted.who);
 }
 
 int pi_conn_process_start(struct pi_worker *w, const struct pi_accepted *a)

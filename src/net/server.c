@@ -4,7 +4,8 @@
  * stopped.
  */
 #define _GNU_SOURCE
-#include "net/server.h"
+#include "net/firewall.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #include "base/assert.h"
@@ -36,6 +37,8 @@ void pier_server_free(struct pier_server *s)
     pi_server_close_listeners(s);
     pi_shared_close(s);
     pi_tls_server_close(s);
+    pi_firewall_close(s);
+    pi_proxies_close(s);
     for (int i = 0; i < s->endpoint_count; i++) {
         pi_free(s->endpoints[i].text);
         if (s->endpoints[i].drop)
@@ -140,7 +143,11 @@ int pier_server_listen(struct pier_server *s)
         return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no endpoint"));
     if (s->opts.model < PIER_TASKS || s->opts.model > PIER_PREFORK)
         return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
-    int rc = pi_tls_server_open(s);
+    int rc = pi_firewall_open(s);
+    if (rc == 0)
+        rc = pi_proxies_open(s);
+    if (rc == 0)
+        rc = pi_tls_server_open(s);
     if (rc == 0)
         rc = pi_server_open(s);
     s->is_listening = rc == 0;
@@ -318,17 +325,12 @@ static bool has_processes(const struct pier_server *s)
     return s->opts.model == PIER_PROCESSES || s->opts.model == PIER_PREFORK;
 }
 
-static int wanted_workers(const struct pier_server *s)
-{
-    return s->opts.workers > 0 ? s->opts.workers : pier_cpu_count();
-}
-
 /* Inside a task, or under another scope's loop, there is this one loop; threads need one to accept,
  * and so do processes; a worker of PIER_PREFORK is alone in its own. */
 static int worker_count(const struct pier_server *s, const struct pi_task *self)
 {
     bool is_one = self->thread->loop || s->opts.model != PIER_TASKS;
-    return is_one ? 1 : wanted_workers(s);
+    return is_one ? 1 : pi_wanted_workers(s);
 }
 
 /* A failure to fork is better found now than at the first connection. */
@@ -342,7 +344,7 @@ static int prepare_processes(struct pier_server *s)
         return rc;
     pi_fork_over();
     bool is_prefork = s->opts.model == PIER_PREFORK;
-    rc = pi_shared_open(s, is_prefork ? wanted_workers(s) : 1);
+    rc = pi_shared_open(s, is_prefork ? pi_wanted_workers(s) : 1);
     if (rc == 0 && !is_prefork) {
         s->workers[0].slot = &s->shared->slots[0];
         s->workers[0].bell_fd = s->shared->boss_fd;
@@ -375,6 +377,7 @@ static int prepare(struct pier_server *s)
 static void finish(struct pier_server *s)
 {
     pi_server_close_listeners(s);
+    pi_firewall_say_rest(s);
     s->is_running = false;
     s->has_run = true;
 }

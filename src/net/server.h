@@ -44,6 +44,8 @@ struct pi_accepted {
     int fd; /* -1: none */
     const struct pi_listener *listener;
     struct pi_conv *conv; /* of a udp:// endpoint: fd is everybody's; NULL: a stream */
+    uint64_t who;         /* that the firewall has counted it for; 0: nobody */
+    bool is_proxied;      /* it begins with the header of a trusted proxy */
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -178,6 +180,8 @@ struct pier_server {
     struct pi_conn_process *processes;
     struct pi_conn_process *ended; /* the last one that has, to be freed */
     struct pi_tls_server *tls;     /* NULL: no endpoint has it */
+    struct pi_firewall *firewall;  /* NULL: everybody is let in */
+    struct pi_cidr_set *proxies;   /* that are trusted; NULL: none */
 };
 
 /* Whether an endpoint may be added still, and its URL: 0 or a negative code. */
@@ -217,8 +221,8 @@ void pi_worker_nudge(struct pi_worker *w);
 /* Counts a connection in and starts it: 0; -EBUSY: no room; or another code, and it is the caller's
  * again. */
 int pi_serve_start(struct pi_worker *w, const struct pi_accepted *a);
-/* One of its connections has ended, however that was. */
-void pi_worker_leave(struct pi_worker *w);
+/* One of its connections has ended, however that was; who is of its pi_accepted. */
+void pi_worker_leave(struct pi_worker *w, uint64_t who);
 /* When the grace that begins now ends; 0: never. */
 int64_t pi_grace_end(const struct pier_server *s);
 /* Looks again, on the worker's own thread, as after a nudge. */
@@ -244,6 +248,7 @@ void pi_idle_drain(struct pier_conn *c);
 int pi_shared_open(struct pier_server *s, int slots);
 void pi_shared_close(struct pier_server *s);
 int pi_max_conns(const struct pier_server *s);
+int pi_wanted_workers(const struct pier_server *s);
 /* Connections being served, over all workers and processes. */
 int pi_conns(const struct pier_server *s);
 /* Counts a connection of w in: 0, or -EBUSY when the server is full. And out again. */
@@ -265,6 +270,9 @@ int pi_bell_open(struct pi_bell *bell, int fd, void (*rung)(struct pi_bell *bell
 void pi_bell_close(struct pi_bell *bell);
 /* From any process that shares it, and from signal handlers. */
 void pi_bell_ring(int fd);
+
+/* The server that accepted c; NULL: it was dialled. */
+struct pier_server *pi_server_of(const struct pier_conn *c);
 
 /* Serves one connection, to its end. */
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w);

@@ -7,7 +7,7 @@
  * lock, for as long as a message may come.
  */
 #define _GNU_SOURCE
-#include "net/server.h"
+#include "net/firewall.h"
 
 #include "base/assert.h"
 
@@ -59,6 +59,7 @@ static void leave(struct pi_conn_thread *t)
     pthread_mutex_lock(&s->lock);
     unlink_thread(t);
     atomic_fetch_sub(&w->load, 1);
+    pi_firewall_leave(s, t->accepted.who);
     pi_place_give(w);
     bool is_awaited = atomic_load(&s->stop_requested) || atomic_load(&s->paused) > 0;
     if (is_awaited)

@@ -153,10 +153,9 @@ static int seal(struct pi_tls_tickets *t, unsigned char *name, unsigned char *iv
     return is_done;
 }
 
-/* 0: no such key, a full handshake follows. 1: good. 2: good, and a new ticket follows, which it
- * should where a ticket is to be used once (RFC 8446, C.4). */
-static int unseal(struct pi_tls_tickets *t, bool once, const unsigned char *name,
-                  const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+/* 0: no such key, a full handshake follows. 1: good. 2: good, and a new ticket follows. */
+static int unseal(struct pi_tls_tickets *t, const unsigned char *name, const unsigned char *iv,
+                  EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
     struct key key;
     bool is_newest;
@@ -167,13 +166,16 @@ static int unseal(struct pi_tls_tickets *t, bool once, const unsigned char *name
     OPENSSL_cleanse(&key, sizeof key);
     if (!is_done)
         return 0;
-    return is_newest && !once ? 1 : 2;
+    return is_newest ? 1 : 2;
 }
 
 int pi_tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
                       EVP_MAC_CTX *mac, int is_new)
 {
     const struct pi_tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    return is_new ? seal(c->tickets, name, iv, cipher, mac)
-                  : unseal(c->tickets, SSL_version(ssl) >= TLS1_3_VERSION, name, iv, cipher, mac);
+    if (is_new)
+        return seal(c->tickets, name, iv, cipher, mac);
+    int rc = unseal(c->tickets, name, iv, cipher, mac);
+    /* Clients use a ticket of TLS 1.3 once (RFC 8446, C.4), so each gets another. */
+    return rc == 1 && SSL_version(ssl) == TLS1_3_VERSION ? 2 : rc;
 }

@@ -8,7 +8,8 @@
  */
 #define _GNU_SOURCE
 #include "net/datagram.h"
-#include "net/server.h"
+#include "net/firewall.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #include "base/assert.h"
@@ -31,6 +32,11 @@ enum {
 
 /* ---- one connection ---- */
 
+struct pier_server *pi_server_of(const struct pier_conn *c)
+{
+    return c->draining ? PI_CONTAINER_OF(c->draining, struct pier_server, draining) : NULL;
+}
+
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
 {
     if (a->conv) {
@@ -40,6 +46,7 @@ void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier
     pi_conn_init(c, a->fd, pi_transport_of(a->listener->addr.any.sa_family), &a->peer.any);
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->is_owned = true;
+    c->is_proxied = a->is_proxied;
     c->draining = &s->draining;
 }
 
@@ -84,12 +91,15 @@ void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc)
     linger(c);
     pi_tls_say_goodbye(c);
     pi_conn_fini(c);
+    pi_proxy_end(c);
 }
 
 int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w)
 {
     bool is_plain = !pi_url_has_tls(&e->url) || c->transport == &pi_tls;
-    int rc = is_plain ? 0 : pi_tls_accept(c, w);
+    int rc = c->is_proxied ? pi_proxy_begin(c) : 0;
+    if (rc == 0 && !is_plain)
+        rc = pi_tls_accept(c, w);
     return rc == 0 ? e->handler(c, e->arg) : rc;
 }
 
@@ -126,9 +136,10 @@ void pi_conn_unlink(struct pi_worker *w, struct pier_conn *c)
 
 /* A place is free: for acceptors that wait for one, and for a worker that waits for its last
  * connection. */
-void pi_worker_leave(struct pi_worker *w)
+void pi_worker_leave(struct pi_worker *w, uint64_t who)
 {
     struct pier_server *s = w->server;
+    pi_firewall_leave(s, who);
     atomic_fetch_sub(&w->load, 1);
     pi_place_give(w);
     pi_place_tell(w);
@@ -145,7 +156,7 @@ static int conn_main(void *arg)
     pi_conn_link(w, &c);
     pi_serve_conn(&c, &start->accepted, w);
     pi_conn_unlink(w, &c);
-    pi_worker_leave(w);
+    pi_worker_leave(w, start->accepted.who);
     return 0;
 }
 
@@ -171,7 +182,7 @@ static void drop(struct pi_worker *w, const struct pi_accepted *a, int rc)
         pier_log(PIER_LOG_WARN, "connection dropped", pier_str("endpoint", a->listener->url),
                  pier_str("error", pier_strerror(rc)));
     io_sockets()->close(a->fd);
-    pi_worker_leave(w);
+    pi_worker_leave(w, a->who);
 }
 
 static void take_over(struct pi_msg *msg)
@@ -373,13 +384,23 @@ static bool is_passing(int rc)
     }
 }
 
+/* Lets it in, or turns it away: then nothing is pending. */
 static void keep(struct pi_acceptor *ac, int fd)
 {
-    ac->pending.fd = fd;
+    struct pi_accepted *a = &ac->pending;
+    struct pier_server *s = ac->worker->server;
     if (ac->addr.any.sa_family == AF_INET || ac->addr.any.sa_family == AF_INET6)
-        memcpy(&ac->pending.peer, &ac->addr, sizeof ac->pending.peer);
+        memcpy(&a->peer, &ac->addr, sizeof a->peer);
     else
-        ac->pending.peer.any.sa_family = AF_UNIX;
+        a->peer.any.sa_family = AF_UNIX;
+    a->who = 0;
+    a->is_proxied = pi_proxies_have(s, &a->peer.any);
+    /* A proxy has as many connections as all of its clients, who are asked about themselves. */
+    if (a->is_proxied ? pi_firewall_check(s, &a->peer.any)
+                      : pi_firewall_enter(s, &a->peer.any, &a->who))
+        a->fd = fd;
+    else
+        pi_firewall_turn_away(fd);
 }
 
 /* Takes what accept returned; whether to go on accepting. */
@@ -652,8 +673,10 @@ static void close_acceptor(struct pi_acceptor *ac)
 static void leave_loop(struct pi_acceptor *ac)
 {
     struct pi_loop *loop = ac->worker->thread->loop;
-    if (ac->pending.fd >= 0)
-        io_sockets()->close(ac->pending.fd); /* the grace is over */
+    if (ac->pending.fd >= 0) { /* the grace is over */
+        io_sockets()->close(ac->pending.fd);
+        pi_firewall_leave(ac->worker->server, ac->pending.who);
+    }
     ac->pending.fd = -1;
     io_detach(&ac->io);
     pi_timer_unreserve(&loop->timers);
@@ -838,6 +861,8 @@ static int serve(struct pi_worker *w)
     int rc = 0;
     for (int i = 0; i < s->listener_count && rc == 0; i++)
         rc = begin(&w->acceptors[i], i);
+    if (rc == 0)
+        rc = pi_firewall_watch(w);
     if (w->slot) {
         atomic_store(&w->slot->accepts, true);
         pi_bell_ring(s->shared->boss_fd);
@@ -874,6 +899,7 @@ int pi_worker_run(struct pi_worker *w)
         atomic_store(&w->thread, self->thread);
         rc = serve(w);
         w->stopping = true;
+        pi_firewall_unwatch(w);
         stop(w);
         pi_thread_drain(self->thread); /* a nudge on its way */
         pi_posts_close(w);
