@@ -13,7 +13,7 @@
 struct tls_given {
     const char *cert, *key, *ca, *client_ca, *alpn, *servername;
     bool insecure;
-    int handshake_timeout_ms; /* the verb's; 0: the library's */
+    int handshake_timeout_ms;   /* the verb's; 0: the library's */
     struct pier_cert_files own; /* of tls_use_own_cert() */
 };
 extern struct tls_given tls_given;

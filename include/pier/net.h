@@ -386,6 +386,10 @@ struct pier_certs {
  * there is none, PIER_ETLS when one is damaged, another negative code; then certs is {0}. Waits. */
 PIER_API int pier_certs_read(struct pier_certs *certs, const char *path);
 
+/* The certificates that the peer of a TLS connection has shown, its own first. 0; -ENODATA when it
+ * has shown none, -EOPNOTSUPP for what is no TLS; then certs is {0}. Does not wait. */
+PIER_API int pier_certs_of_peer(struct pier_certs *certs, struct pier_conn *c);
+
 PIER_API void pier_certs_fini(struct pier_certs *certs);
 
 /* ---- datagrams ---- */
@@ -550,11 +554,11 @@ struct pier_serve_opts {
     bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
                         SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
-    const char *const *proxy_from; /* networks, or files of them, as of a firewall, from which
-                                      connections over TCP come by proxies that are trusted, and
-                                      begin with a header of the PROXY protocol, version 1 or 2,
-                                      within 10 s: who it names is the peer. Ends with NULL;
-                                      default: nobody's */
+    const char *const *proxy_from;   /* networks, or files of them, as of a firewall, from which
+                                        connections over TCP come by proxies that are trusted, and
+                                        begin with a header of the PROXY protocol, version 1 or 2,
+                                        within 10 s: who it names is the peer. Ends with NULL;
+                                        default: nobody's */
     const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
     const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
                                                   banned */
