@@ -15,6 +15,11 @@
 
 #include <stdatomic.h>
 
+/* What its thread does first. */
+#ifndef NAME_SERVER_BEGINS
+#define NAME_SERVER_BEGINS() ((void)0)
+#endif
+
 enum { MESSAGE_MAX = 8192, TYPE_A = 1, TYPE_CNAME = 5, TYPE_SOA = 6, TYPE_AAAA = 28 };
 
 struct name_server {
@@ -209,6 +214,7 @@ static inline void serve_stream(struct name_server *s)
 static inline void *run_name_server(void *arg)
 {
     struct name_server *s = arg;
+    NAME_SERVER_BEGINS();
     for (;;) {
         struct pollfd fds[] = { { s->udp, POLLIN, 0 },
                                 { s->tcp, POLLIN, 0 },
