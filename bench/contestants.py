@@ -17,6 +17,7 @@ CARGO, RUSTC = "/usr/bin/cargo", "/usr/bin/rustc"
 REGISTRY = "/usr/share/cargo/registry"
 CFLAGS = ["-O2", "-std=gnu11", "-D_GNU_SOURCE=", "-Wall", "-Wextra"]
 BUILD_LIMIT_S = 300
+TLS_TICKETS = 1  # that Pier's servers give; nginx's give two after a full handshake
 NEW = object()  # in a compiler's arguments: the file to write
 
 build_dir = os.path.join(ROOT, "build")  # bench/run --build sets it
@@ -151,6 +152,44 @@ def find_pier(name, source):
     return path
 
 
+def tls_dir():
+    """Where a certificate for this machine is made for the run, by an authority of its own."""
+    return os.path.join(build_dir, "bench", "tls")
+
+
+def tls_pair():
+    """The certificate and key that every TLS server uses: ECDSA with P-256."""
+    prefix = os.path.join(tls_dir(), "localhost")
+    pair = [prefix + ".pem", prefix + "-key.pem"]
+    if not all(map(os.path.exists, pair)):
+        pier = find_pier("pier", "cli/pier")
+        os.makedirs(tls_dir(), exist_ok=True)
+        made = subprocess.run([pier, "cert", "create", "--force", "--out", prefix, "localhost", "127.0.0.1"],
+                              env=dict(os.environ, XDG_DATA_HOME=tls_dir()), capture_output=True, text=True)
+        if made.returncode:
+            raise Absent(made.stderr.strip())
+    return pair
+
+
+def build_tls(name, source):
+    tls_pair()
+    if not os.path.exists("/usr/include/openssl/ssl.h"):
+        raise Absent("no openssl/ssl.h (package libssl-dev)")
+    return build_c(name, source, ["ssl", "crypto"])
+
+
+def find_tls_pier(name, source):
+    tls_pair()
+    return find_pier(name, source)
+
+
+def find_nginx(name, source):
+    tls_pair()
+    if not shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin"):
+        raise Absent("no nginx (package nginx)")
+    return build_python(name, source)
+
+
 def find_library(name, source):
     path = os.path.join(build_dir, source)
     if not os.path.exists(path):
@@ -218,6 +257,19 @@ def alone(path, argument, workers):
 
 def alone_python(path, argument, workers):
     return [PYTHON, "-B", path]
+
+
+def tls(path, argument, workers):
+    return [path, *tls_pair()]
+
+
+def tls_bare(path, argument, workers):
+    return [path, *tls_pair(), TLS_TICKETS]
+
+
+def nginx_tls(path, argument, workers):
+    nginx = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    return [PYTHON, "-B", path, nginx, *tls_pair(), os.path.join(tls_dir(), "nginx")]
 
 
 uv = build_c_with("libuv1-dev", "uv", "uv.h")
@@ -348,11 +400,22 @@ POOLS = [
     Contestant("multiprocessing", build_python, "pool.py", alone_python),
 ]
 
+TLS = [
+    Contestant("bare-libssl", build_tls, "tls_epoll.c", tls_bare, floor=True),
+    Contestant("pier", find_tls_pier, "bench/tls_pier", tls, **backend("epoll")),
+    Contestant("pier-uring", find_tls_pier, "bench/tls_pier", tls, **backend("io_uring")),
+    Contestant("nginx", find_nginx, "peers/nginx_tls.py", nginx_tls),
+]
+
 SIZE = [Contestant("libpier.so", find_library, "libpier.so", alone)]
 
 
 def build_load():
     return build_c("load", "load.c")
+
+
+def build_tls_load():
+    return build_tls("tls_load", "tls_load.c")
 
 
 def versions():
@@ -375,5 +438,7 @@ def versions():
         "tokio": (tokio or ["absent"])[-1],
         "rustc": output_of([RUSTC, "--version"]),
         "python": output_of([PYTHON, "--version"]),
+        "openssl": output_of(["openssl", "version"]),
+        "nginx": package("nginx"),
         "uvloop": output_of([PYTHON, "-c", "import uvloop; print(uvloop.__version__)"], "absent"),
     }

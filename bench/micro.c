@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Micro benchmarks of the runtime: what a yield, a spawn and join, a channel message, a lock and a
- * sleep cost. One JSON line each: `ns` is the wall time of one operation on an otherwise idle core.
- * Each runs REPEATS times for some 10 ms; bench/run takes the best, which no other process has
- * interrupted.
+ * Micro benchmarks of the runtime: what a yield, a spawn and join, a channel message, a lock, a
+ * sleep and a question to a firewall with a million networks cost. One JSON line each: `ns` is the
+ * wall time of one operation on an otherwise idle core. Each runs REPEATS times for some 10 ms;
+ * bench/run takes the best, which no other process has interrupted.
  *
  * The names are shared with the peers' programs (peers/micro.go and others); pthread_* rows are the
  * floor of what crosses threads. Usage: micro [NAME].
  */
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <pier/pier.h>
 
@@ -349,6 +352,84 @@ static void bench_mutex_local(void)
     bench_mutex_flags("mutex_local", PIER_LOCAL);
 }
 
+/* ---- a firewall's networks ---- */
+
+enum { NETWORKS = 1000000, QUESTIONS = 1 << 16 };
+
+static uint64_t draw(void)
+{
+    static uint64_t seed = 88172645463325252;
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+/* A random network, written to list; addr: an address in it, or next to it. */
+static void make_network(FILE *list, struct pier_addr *addr, bool is_in6)
+{
+    uint64_t r = draw() & 0x0fffffffffffffff;
+    struct sockaddr_in in = { .sin_family = AF_INET };
+    struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+    in.sin_addr.s_addr = htonl((uint32_t)(r >> 28 ^ (r & 1)));
+    for (int i = 0; i < 8; i++)
+        in6.sin6_addr.s6_addr[i] = (uint8_t)((r | (uint64_t)2 << 60) >> (56 - 8 * i));
+    in6.sin6_addr.s6_addr[7] ^= (uint8_t)(draw() & 1);
+    if (is_in6)
+        fprintf(list, "%x:%x:%x:%x::/64\n", 0x2000 | (int)(r >> 48), (int)(r >> 32 & 0xffff),
+                (int)(r >> 16 & 0xffff), (int)(r & 0xffff));
+    else
+        fprintf(list, "%d.%d.%d.%d\n", (int)(r >> 52 & 255), (int)(r >> 44 & 255),
+                (int)(r >> 36 & 255), (int)(r >> 28 & 255));
+    memset(addr, 0, sizeof *addr);
+    memcpy(addr, is_in6 ? (void *)&in6 : (void *)&in, is_in6 ? sizeof in6 : sizeof in);
+}
+
+/* A server that denies a million networks, and addresses to ask it about. */
+static struct pier_server *serve_behind_networks(struct pier_addr *questions, bool is_in6)
+{
+    char path[] = "/tmp/pier-bench-XXXXXX";
+    struct pier_addr ignored;
+    int fd = mkstemp(path);
+    FILE *list = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!list)
+        return NULL;
+    for (int i = 0; i < NETWORKS; i++)
+        make_network(list, i % 15 ? &ignored : &questions[i / 15 % QUESTIONS], is_in6);
+    fclose(list);
+    struct pier_firewall_opts firewall = { .deny = (const char *[]){ path, NULL } };
+    struct pier_server *s = pier_server_new(&(struct pier_serve_opts){ .firewall = &firewall });
+    check(pier_server_add(s, "tcp://127.0.0.1:0", NULL, NULL));
+    check(pier_server_listen(s));
+    unlink(path);
+    return s;
+}
+
+static void bench_firewall_family(const char *name, bool is_in6)
+{
+    static struct pier_addr questions[2][QUESTIONS];
+    static struct pier_server *servers[2]; /* made once, for all rounds */
+    long denied = 0;
+    if (!servers[is_in6])
+        servers[is_in6] = serve_behind_networks(questions[is_in6], is_in6);
+    int64_t start_ns = pier_now();
+    for (int i = 0; i < QUESTIONS; i++)
+        denied += !pier_server_allows(servers[is_in6], &questions[is_in6][i]);
+    report(name, QUESTIONS, start_ns);
+    if (denied < QUESTIONS / 4)
+        failed = -1;
+}
+
+static void bench_firewall(void)
+{
+    bench_firewall_family("firewall_ipv4", false);
+}
+
+static void bench_firewall_ipv6(void)
+{
+    bench_firewall_family("firewall_ipv6", true);
+}
+
 /* ---- the table ---- */
 
 static const struct {
@@ -363,6 +444,8 @@ static const struct {
     { "chan_shared", bench_chan_shared },
     { "mutex_uncontended", bench_mutex },
     { "mutex_local", bench_mutex_local },
+    { "firewall_ipv4", bench_firewall },
+    { "firewall_ipv6", bench_firewall_ipv6 },
     { "sleep_100us", bench_sleep },
     { "chan_threads", bench_chan_threads },
     { "chan_loops", bench_chan_loops },

@@ -176,6 +176,22 @@ def table_flight(work):
     return markdown(["", "CPU best", "CPU median", "× best", "× median", "busy %", "lost"], rows)
 
 
+def table_tls(work):
+    floor = next((work["figures"][n]["cpu_ns_op"] for n in work["floors"] if n in work["figures"]), None)
+    rows = []
+    for name, f in sorted(work["figures"].items(), key=lambda item: item[1]["cpu_ns_op"]["best"]):
+        cpu = f["cpu_ns_op"]
+        ratios = [f"{cpu[w] / floor[w]:.2f}" if floor else "–" for w in ("best", "median")]
+        rows.append([name, f"{cpu['best']:,.0f}", f"{cpu['median']:,.0f}", *ratios, f"{f['share']['median'] * 100:.0f}"])
+    return markdown(["", "CPU best", "CPU median", "× best", "× median", "busy %"], rows)
+
+
+def table_tlsidle(work):
+    rows = [[name, f"{f['bytes']['median']:,.0f}", f"{f['base_rss_kib']['median'] / 1024:.1f}"]
+            for name, f in sorted(work["figures"].items(), key=lambda item: item[1]["bytes"]["median"])]
+    return markdown(["", "resident bytes per connection", "RSS MiB without"], rows)
+
+
 def table_pool(work):
     rows = []
     for name, f in work["figures"].items():
@@ -206,7 +222,8 @@ def table_size(work):
 
 
 TABLES = {"echo": table_echo, "relay": table_echo, "udp": table_echo, "idle": table_idle, "startup": table_startup,
-          "crowd": table_crowd, "pool": table_pool, "flight": table_flight, "balance": table_balance, "size": table_size}
+          "crowd": table_crowd, "pool": table_pool, "flight": table_flight, "tls": table_tls,
+          "tlsidle": table_tlsidle, "balance": table_balance, "size": table_size}
 
 
 def table(work):

@@ -20,7 +20,7 @@ import time
 
 import contestants as field
 
-LISTENING = re.compile(r"listening on (?:tcp|udp)://127\.0\.0\.1:(\d+)")
+LISTENING = re.compile(r"listening on (?:tcp|tls|udp)://127\.0\.0\.1:(\d+)")
 START_LIMIT_S = 15
 IDLE_COUNT = 2000
 IDLE_LIMIT_S = 60
@@ -208,6 +208,42 @@ def round_flight(contestant, work, options):
             raise Failed(server.explain(err.strip() or out.strip() or "the load printed nothing"))
     return {"cpu_ns_op": float(found[3]) * 1000, "ops_per_s": float(found[2]), "share": int(found[4]) / 100,
             "lost": int(found[5])}
+
+
+def tls_load(server, *arguments):
+    return [field.build_tls_load(), "--pid", str(server.process.pid), "--port", str(server.port), *arguments]
+
+
+def round_tls(contestant, work, options):
+    """tls_load's figures: ns of the server's CPU per handshake, or per KiB."""
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        argv = tls_load(server, "--" + work.mode, "--seconds", str(options.seconds), "--warmup", str(options.warmup))
+        process = spawn(argv, {LOAD_CORE})
+        try:
+            out, err = process.communicate(timeout=options.seconds + options.warmup + 30)
+        except subprocess.TimeoutExpired:
+            raise Failed(server.explain("the load did not end"))
+        finally:
+            reap(process)
+        if process.returncode != 0:
+            raise Failed(server.explain(err.strip() or "the load printed nothing"))
+    return json.loads(out)
+
+
+def round_tlsidle(contestant, work, options):
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        def hold(count):
+            holder = spawn(tls_load(server, "--idle", str(count)), {LOAD_CORE}, stderr=subprocess.STDOUT)
+            expect(holder, f"open {count}")
+            return holder
+        reap(hold(1))
+        before = settled_memory(server.process.pid)
+        holder = hold(IDLE_COUNT)
+        try:
+            after = settled_memory(server.process.pid)
+        finally:
+            reap(holder)
+    return {"bytes": (after[0] - before[0]) * 1024 / IDLE_COUNT, "base_rss_kib": before[0]}
 
 
 def round_relay(contestant, work, options):
@@ -434,5 +470,6 @@ def round_size(contestant, work, options):
     return {"bytes": os.path.getsize(path), "text": int(text), "data": int(data)}
 
 
-ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "idle": round_idle, "startup": round_startup, "micro": round_micro,
+ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "tls": round_tls,
+          "tlsidle": round_tlsidle, "idle": round_idle, "startup": round_startup, "micro": round_micro,
           "balance": round_balance, "utf8": round_micro, "crowd": round_crowd, "pool": round_pool, "size": round_size}

@@ -107,6 +107,30 @@ def own_buffers_row(works):
     return row if row[2] == "not measured" else [*row[:2], "stated"]
 
 
+def tls_rows(works):
+    rows = []
+    for workload, title, other, limit in (("tlsfull", "full TLS handshake", "bare-libssl", 1.1),
+                                          ("tlsfull", "full TLS handshake", "nginx", 0.9),
+                                          ("tlsresumed", "resumed TLS handshake", "bare-libssl", 1.1),
+                                          ("tlsresumed", "resumed TLS handshake", "nginx", 0.9),
+                                          ("tlsbulk", "TLS bulk", "nginx", 0.5)):
+        for name, which in BACKENDS.items():
+            target = f"{title}, {which}: CPU ≤ {limit:g} × {other}"
+            f, against = figures(works, workload, name), figures(works, workload, other)
+            if not f or not against:
+                rows.append(missing(target))
+                continue
+            best, median = (f["cpu_ns_op"][w] / against["cpu_ns_op"][w] for w in ("best", "median"))
+            rows.append([target, f"{best:.3f} × (median {median:.3f})", verdict(best, median, limit)])
+    for name, which in BACKENDS.items():
+        target = f"idle TLS connection, {which}: memory below nginx's"
+        f, nginx = figures(works, "tlsidle", name), figures(works, "tlsidle", "nginx")
+        rows.append(limit_row(target, f["bytes"]["median"], nginx["bytes"]["median"],
+                              f"{f['bytes']['median']:,.0f} bytes; nginx {nginx['bytes']['median']:,.0f}")
+                    if f and nginx else missing(target))
+    return rows
+
+
 def model_rows(works):
     rows = [ratio_row(f"64 B × 50, {model}: CPU ≤ 1.05 × their bare loop", figures(works, "models", f"pier-{model}"),
                       "ratio_own", "cpu_ns_op", 1.05) for model in ("threads", "processes")]
@@ -178,6 +202,11 @@ def micro_rows(works):
         text = ", ".join(f"{name} {value:.0f}" for name, value in others.items())
         rows.append(limit_row(f"{title} below libdill, neco (measured elsewhere) and Go", ns["best"],
                               min(others.values()), f"{ns['best']:.1f} ns; {text}"))
+    for family in ("IPv4", "IPv6"):
+        target = f"a firewall's answer about an {family} address, a million networks: ≤ 100 ns"
+        f = (figures(works, "micro", "pier") or {}).get(f"firewall_{family.lower()}")
+        rows.append(limit_row(target, f["best"], 100, f"{f['best']:.0f} ns (median {f['median']:.0f})")
+                    if f else missing(target))
     for bench, of_floor, title in (("mutex_uncontended", "mutex_uncontended", "mutex, free"),
                                    ("mutex_threads", "mutex_threads", "mutex, 2 threads at once"),
                                    ("mutex_4_threads", "mutex_4_threads", "mutex, 4 threads at once"),
@@ -245,6 +274,6 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, udp_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
+    return [row for part in (echo_rows, udp_rows, tls_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
                                start_rows)
             for row in part(works)]

@@ -7,6 +7,7 @@
  * waits until one is ready, then moves no more than can be moved at once. Files do not wait
  * (EPERM).
  */
+#include "tls_options.h"
 #include "verb.h"
 
 #include <limits.h>
@@ -219,10 +220,14 @@ static int relay(struct session *s)
 static int run_connect(int count, char **operands)
 {
     signal(SIGPIPE, SIG_IGN); /* an output that is closed is an error with a text */
+    int tls_code;
     const struct pier_dial_opts limits = {
         .read_timeout_ms = PIER_NO_TIMEOUT,
         .write_timeout_ms = PIER_NO_TIMEOUT,
+        .tls = tls_options(&verb_connect, &tls_code),
     };
+    if (tls_code != 0)
+        return tls_code;
     static struct session s;
     s.url = operands[0];
     s.conn = pier_dial(operands[0], &limits);
@@ -239,12 +244,14 @@ static const struct verb_option options[] = {
     { "wait", OPTION_DURATION, &given.wait, .value = "D",
       .help = "after the end of input, wait at most D for the rest (default: until it ends; "
               "udp: 1s)" },
+    TLS_CLIENT_OPTIONS,
     { 0 },
 };
 
 static const struct verb_example examples[] = {
     { "pier connect tcp://localhost:8888", "talk to a server; Ctrl-D ends the input" },
     { "echo hello | pier connect unix:///run/echo.sock", "send a line and print what comes back" },
+    { "pier connect tls://example.com:443 --alpn http/1.1", "the same over TLS" },
     { "printf 'GET / HTTP/1.0\\n\\n' | pier connect --crlf tcp://example.com:80",
       "speak a protocol whose lines end with CR LF" },
     { 0 },

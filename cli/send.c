@@ -5,6 +5,7 @@
  * A reply is one read, as a message is one write. It is printed as it came, on a line of its own.
  * Broadcast has no connection: whoever replies first is printed, and nobody need.
  */
+#include "tls_options.h"
 #include "verb.h"
 
 #include <signal.h>
@@ -113,7 +114,12 @@ static int run_send(int count, char **operands)
                            given.no_reply ? "no-reply" : "broadcast");
     if (given.broadcast)
         return broadcast(url, count - 1, operands + 1);
-    const struct pier_dial_opts limits = { .connect_timeout_ms = duration_ms(given.timeout) };
+    int tls_code;
+    tls_given.handshake_timeout_ms = duration_ms(given.timeout);
+    const struct pier_dial_opts limits = { .connect_timeout_ms = duration_ms(given.timeout),
+                                           .tls = tls_options(&verb_send, &tls_code) };
+    if (tls_code != 0)
+        return tls_code;
     struct pier_conn *c = pier_dial(url, &limits);
     if (c == NULL)
         return pier_fail("pier");
@@ -130,6 +136,7 @@ static const struct verb_option options[] = {
       .help = "udp: permit a broadcast address; that nobody replies in time is no failure" },
     { "timeout", OPTION_DURATION, &given.timeout, .value = "D", .min = PIER_MILLISECOND,
       .help = "the longest wait for the connection, and for each reply (default 5s)" },
+    TLS_CLIENT_OPTIONS,
     { 0 },
 };
 

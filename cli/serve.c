@@ -5,6 +5,7 @@
  * What it does with a connection is in handlers.c, chat.c and relay.c.
  */
 #include "service.h"
+#include "tls_options.h"
 #include "verb.h"
 
 #include <limits.h>
@@ -66,7 +67,7 @@ static struct {
     const char *reply, *exec;
     bool once, lines, json;
     int64_t max_line, workers, max_conns, idle_timeout;
-    const char **allow, **deny, *rate;
+    const char **allow, **deny, **proxy_from, *rate;
     int64_t max_per_ip, burst, ban;
 } given = { .handler = -1, .max_line = -1, .idle_timeout = -1 };
 
@@ -111,6 +112,10 @@ static const struct verb_option options[] = {
       .help = "with --rate: so many of them at once (default: the N of --rate)" },
     { "ban", OPTION_DURATION, &given.ban, .value = "D",
       .help = "with --rate: refuse an address that comes faster for so long" },
+    { "proxy-from", OPTION_TEXTS, &given.proxy_from, .value = "CIDR|FILE",
+      .help = "trust proxies of this network, or of those in FILE, whose connections begin with a "
+              "PROXY header; again for more" },
+    TLS_SERVER_OPTIONS,
     { "json", OPTION_FLAG, &given.json,
       .help = "say where it listens in JSON lines on standard output, and log in JSON" },
     { "verbose", OPTION_REPEAT, &given.verbosity, .letter = 'v',
@@ -125,7 +130,11 @@ static const struct verb_example examples[] = {
       "echo on every address and on a Unix socket, and log who says what" },
     { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
     { "pier serve --exec 'tr a-z A-Z' --max-conns 100", "make a network service of a filter" },
+    { "pier serve tls://:8443", "the same over TLS, with a certificate for development" },
+    { "pier serve tls://:8443 --cert server.pem --key server-key.pem",
+      "with one's own; certificates are read again when they change" },
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
+    { "pier serve http://127.0.0.1:8000 --reply 'Hello, World!'", "answer every HTTP request" },
     { "pier serve --handler echo --model prefork --workers 4",
       "echo in four processes, which are started again when they crash" },
     { "pier serve tcp://:7000 --deny blocked.txt --rate 20/s --max-per-ip 50",
@@ -177,7 +186,11 @@ static int check_urls(int count, char **urls)
 {
     int which = which_service();
     bool only_tcp = which == SERVICE_CHAT || which == SERVICE_TIME;
+    bool is_talk = given.handler >= 0 || given.exec != NULL || given.lines || given.once;
     for (int i = 0; i < count; i++) {
+        if (is_http(urls[i]) && is_talk)
+            return usage_error(
+                &verb_serve, "--handler, --exec, --lines and --once are not for HTTP: %s", urls[i]);
         if (is_udp(urls[i]) && only_tcp)
             return usage_error(&verb_serve, "--handler %s is not for datagrams: %s",
                                services[which].name, urls[i]);
@@ -206,6 +219,8 @@ static int choose_service(struct service *service)
         .once = given.once,
         .command = given.exec,
         .idle_timeout_ms = idle_timeout_ms(),
+        .http_idle_ms = given.idle_timeout < 0 ? 0 : idle_timeout_ms(),
+        .traces = given.verbosity > 0,
     };
     int rc = given.reply != NULL ? reply_parse(&service->reply, given.reply) : 0;
     if (rc == -E2BIG)
@@ -271,11 +286,31 @@ static void on_signal(int number)
     pier_server_stop_remote(server);
 }
 
-static void stop_when_signalled(void)
+/* Certificates are read again, unless it is the kernel who says that the terminal is gone. */
+static void on_hangup(int number, siginfo_t *info, void *context)
+{
+    if (info->si_code == SI_KERNEL)
+        on_signal(number);
+    else
+        pier_server_reload_remote(atomic_load(&serving));
+}
+
+static void stop_when_signalled(bool has_tls)
 {
     struct sigaction action = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+    struct sigaction reload = { .sa_sigaction = on_hangup, .sa_flags = SA_RESTART | SA_SIGINFO };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    if (has_tls)
+        sigaction(SIGHUP, &reload, NULL);
+}
+
+static bool any_tls(int count, char **urls)
+{
+    for (int i = 0; i < count; i++)
+        if (tls_is_url(urls[i]))
+            return true;
+    return false;
 }
 
 static void *dump_tasks_when_asked(void *arg)
@@ -318,6 +353,8 @@ int service_run(struct pier_conn *c, void *arg)
 
 static int add_endpoint(struct pier_server *server, const struct service *service, const char *url)
 {
+    if (is_http(url))
+        return http_add(server, service, url);
     return pier_server_add(server, url, service_run, (void *)&service[is_udp(url)]);
 }
 
@@ -374,11 +411,12 @@ static int say_where(const struct pier_server *server, const struct service *ser
     const char *backend = has_tasks ? pier_backend(NULL) : "direct";
     for (int i = 0; i < pier_server_count(server); i++) {
         const char *url = pier_server_url(server, i);
+        const char *name = is_http(url) ? http_service_name(service) : service->name;
         if (given.json)
-            say_json(url, service->name, backend);
+            say_json(url, name, backend);
         else
-            fprintf(stderr, "listening on %s (%s, %s, %s)\n", url, service->name,
-                    model_names[given.model], backend);
+            fprintf(stderr, "listening on %s (%s, %s, %s)\n", url, name, model_names[given.model],
+                    backend);
     }
     return output_finish();
 }
@@ -406,9 +444,10 @@ static int run_serve(int count, char **urls)
 {
     static struct service service[2]; /* for streams, for datagrams */
     struct pier_firewall_opts firewall;
-    int code = check_options();
+    int tls_code, code = check_options();
+    const struct pier_tls_opts *tls = tls_options(&verb_serve, &tls_code);
     if (code == 0)
-        code = check_urls(count, urls);
+        code = tls_code != 0 ? tls_code : check_urls(count, urls);
     if (code == 0)
         code = choose_service(&service[0]);
     if (code == 0)
@@ -421,7 +460,13 @@ static int run_serve(int count, char **urls)
         pier_log_set(pier_log_json, NULL);
     trace_set(given.verbosity);
     raise_descriptor_limit();
-    stop_when_signalled();
+    if (any_tls(count, urls) && tls_given.cert == NULL) {
+        code = tls_use_own_cert();
+        tls = tls_options(&verb_serve, &tls_code);
+        if (code != 0)
+            return code;
+    }
+    stop_when_signalled(any_tls(count, urls));
     watch_for_dumps();
 
     struct pier_server *server = pier_server_new(&(struct pier_serve_opts){
@@ -431,7 +476,9 @@ static int run_serve(int count, char **urls)
         .read_timeout_ms = service->idle_timeout_ms,
         .silence_ms = given.idle_timeout < 0 ? 0 : service->idle_timeout_ms,
         .no_signals = true,
+        .proxy_from = given.proxy_from,
         .firewall = has_firewall() ? &firewall : NULL,
+        .tls = tls,
     });
     code = server != NULL ? serve(server, service, count, urls) : pier_fail("pier");
     pier_server_free(server);
@@ -443,10 +490,10 @@ const struct verb verb_serve = {
     .summary = "serve clients until SIGINT or SIGTERM",
     .operands = "[URL...]",
     .max_operands = -1,
-    .details = "A URL is tcp://HOST:PORT, udp://HOST:PORT, unix:///PATH or unix://@NAME. Without "
-               "one it is the sockets that a service manager passes on, or else both of "
-               "tcp://127.0.0.1:8888 and udp://127.0.0.1:9999 (chat and time: only the first; "
-               "receiver: only the second).",
+    .details = "A URL is tcp://HOST:PORT, tls://HOST:PORT, http://HOST:PORT, https://HOST:PORT, "
+               "udp://HOST:PORT, unix:///PATH or unix://@NAME. Without one it is the sockets that "
+               "a service manager passes on, or else both of tcp://127.0.0.1:8888 and "
+               "udp://127.0.0.1:9999 (chat and time: only the first; receiver: only the second).",
     .options = options,
     .examples = examples,
     .run = run_serve,

@@ -39,7 +39,8 @@ struct service {
     bool once;
     struct reply_template reply;
     const char *command; /* of --exec */
-    int idle_timeout_ms;
+    int idle_timeout_ms, http_idle_ms;
+    bool traces; /* -v */
 };
 
 /* ---- serve.c ---- */
@@ -90,6 +91,14 @@ int handle_exec(struct pier_conn *c, const struct service *service);
 
 /* Cuts the text of --reply at its "%m". 0, or -EINVAL for another "%", -E2BIG for too many. */
 int reply_parse(struct reply_template *reply, const char *text);
+
+/* ---- serve_http.c ---- */
+
+/* Whether a URL is served by pages instead of conversations; how that is called; adds it, with one
+ * router for all of them. 0 or a negative code. */
+bool is_http(const char *url);
+const char *http_service_name(const struct service *service);
+int http_add(struct pier_server *server, const struct service *service, const char *url);
 
 /* ---- trace.c: what -v shows ---- */
 

@@ -717,6 +717,40 @@ TEST(listen_says_what_failed)
     fail_everywhere(&path);
 }
 
+static const char *firewall_file[2];
+
+static int listen_behind_a_firewall(void)
+{
+    const char *const networks[] = { "10.0.0.0/8", "::1", NULL };
+    struct pier_firewall_opts firewall = {
+        .allow = networks, .deny = firewall_file, .max_per_ip = 1, .rate = 1
+    };
+    struct pier_serve_opts opts = { .workers = 1, .firewall = &firewall };
+    struct pier_server *s = pier_server_new(&opts);
+    int rc = s ? pier_server_add(s, "tcp://127.0.0.1:0", NULL, NULL) : pier_error_code();
+    if (rc == 0)
+        rc = pier_server_listen(s);
+    pier_server_free(s);
+    return rc;
+}
+
+TEST(listen_behind_a_firewall_says_what_failed)
+{
+    char name[] = "/tmp/pier-firewall-XXXXXX";
+    int fd = mkstemp(name);
+    ck_assert_int_eq(write(fd, "192.0.2.0/24\n", 13), 13);
+    close(fd);
+    firewall_file[0] = name;
+    struct path path = {
+        .walk = listen_behind_a_firewall,
+        .says = "listen tcp://|server: |socket option|firewall",
+        .recovers = "stat", /* then the file is read again a second later */
+    };
+    fail_everywhere(&path);
+    interrupt_everywhere(&path);
+    unlink(name);
+}
+
 static ino_t inode_of(const char *name)
 {
     struct stat st;

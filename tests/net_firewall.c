@@ -125,6 +125,26 @@ TEST(firewall_calls_say_what_they_cannot_do)
     pier_close(ends[1]);
 }
 
+TEST(firewall_files_are_watched_no_longer_than_the_server_runs)
+{
+    char name[] = "/tmp/pier-firewall-XXXXXX";
+    int fd = mkstemp(name);
+    const char *deny[] = { name, NULL };
+    struct pier_serve_opts opts = { .workers = 1,
+                                    .firewall = &(struct pier_firewall_opts){ .deny = deny } };
+    ck_assert_int_ge(fd, 0);
+    struct pier_server *s = new_server(&opts, LOCAL, echo, NULL);
+    pier_server_stop_remote(s);
+    ck_assert_int_eq(pier_server_run(s), 0); /* before the watch has begun */
+    pier_server_free(s);
+    struct serving sv;
+    serve(&sv, &opts, LOCAL, echo, NULL);
+    ck_assert(is_served(sv.server, "127.0.0.1"));
+    ck_assert_int_eq(end_serving(&sv), 0);
+    close(fd);
+    unlink(name);
+}
+
 static int ban_peer(struct pier_conn *c, void *arg)
 {
     return pier_conn_ban(c, PIER_HOUR);
@@ -168,6 +188,25 @@ TEST(firewall_options_that_make_no_sense_are_said_by_listen)
                         "firewall: a limit is negative");
     expect_listen_fails(&(struct pier_firewall_opts){ .burst = 3 }, -EINVAL,
                         "firewall: rate_ms, burst and ban_ms need a rate");
+}
+
+TEST(firewall_tells_handlers_whom_it_would_let_in)
+{
+    struct serving sv;
+    const char *allow[] = { "10.0.0.0/8", "2001:db8::/32", NULL };
+    struct pier_addr in, in6, out;
+    ck_assert_int_eq(pier_addr_parse(&in, "10.1.2.3:0"), 0);
+    ck_assert_int_eq(pier_addr_parse(&in6, "[2001:db8::1]:443"), 0);
+    ck_assert_int_eq(pier_addr_parse(&out, "[::1]:443"), 0);
+    serve_behind(&sv, &(struct pier_firewall_opts){ .allow = allow });
+    ck_assert(pier_server_allows(sv.server, &in));
+    ck_assert(pier_server_allows(sv.server, &in6));
+    ck_assert(!pier_server_allows(sv.server, &out));
+    ck_assert_int_eq(pier_server_ban(sv.server, "2001:db8::2", PIER_HOUR), 0); /* of that /64 */
+    ck_assert(!pier_server_allows(sv.server, &in6));
+    ck_assert_int_eq(pier_server_refused(sv.server), 0);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert(pier_server_allows(NULL, &out));
 }
 
 /* A private question, for who learns an address later. */

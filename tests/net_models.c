@@ -1336,6 +1336,7 @@ TEST(models_leave_a_sigurg_handler_that_came_during_the_run)
     h.pid = getpid();
     pid_t peer = fork();
     if (peer == 0) {
+        pier_server_free(s);
         int fd = client(&h);
         expect_echo(fd, "x");
         kill(h.pid, SIGTERM);

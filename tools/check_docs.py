@@ -68,7 +68,7 @@ class Header:
         self.names = set(names) - guards - INTERNAL
         self.functions = {}
         for declaration in re.findall(r"^PIER_API\s+([^;]+);", code, re.M):
-            declaration = re.sub(r"\s(PIER_PRINTF\(.*\)|PIER_MUST_USE)$", "", declaration.rstrip())
+            declaration = re.sub(r"\s+(PIER_PRINTF\(.*\)|PIER_MUST_USE)$", "", declaration.rstrip())
             type_, name, parameters = re.fullmatch(r"(.*?)\b(pier_\w+)\s*\((.*)\)", declaration,
                                                    re.S).groups()
             self.functions[name] = prototype(type_, name, split_top(parameters))
@@ -176,7 +176,7 @@ def has_function(code):
 def needed_by(library):
     """What `pkg-config --static` would say: liburing is optional."""
     uring = ["-luring"] if b"io_uring_queue_init" in library.read_bytes() else []
-    return ["-pthread", "-lcrypto", "-ljansson", *uring]
+    return ["-pthread", "-lssl", "-lcrypto", "-ljansson", "-lz", "-lpsl", *uring]
 
 
 def compile_violations(root, where, code, library):

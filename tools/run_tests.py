@@ -35,7 +35,9 @@ LONG_E2E = ["test_hostile", "test_exec", "test_stop", "test_examples_game", "tes
             "test_examples_udp", "test_examples", "test_limits", "test_charsets"]
 
 SANITIZER_ENV = {"UBSAN_OPTIONS": "print_stacktrace=1", "PIER_TEST_SLOW": "1"}
+# Threads: a test that asks again and again whether it is refused is served by one each time.
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes",
+            "--max-threads=5000",
             "--errors-for-leak-kinds=definite,indirect", "--show-leak-kinds=definite,indirect"]
 
 

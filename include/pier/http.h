@@ -312,6 +312,145 @@ PIER_API const char *pier_http_reply_field(const struct pier_http_reply *reply, 
 PIER_API const char *pier_http_reply_body(const struct pier_http_reply *reply, size_t *len);
 PIER_API const char *pier_http_reply_raw(const struct pier_http_reply *reply, size_t *len);
 
+/* ---- client: requests ----
+ *
+ *     struct pier_response *r = pier_http_get("http://example.com/", NULL);
+ *     char *text = pier_response_all(r, NULL);
+ *     if (text == NULL)
+ *         return pier_fail("get");
+ *     puts(text);
+ *     pier_response_free(r);
+ *
+ * In a task a request parks the task, on a plain thread it blocks that. Redirects are followed,
+ * gzip is undone, proxies are those of the environment. A status that tells of an error is no
+ * failure: pier_response_status(). */
+
+struct pier_http_client;
+struct pier_response;
+
+/* Zero is the default everywhere. Strings are borrowed for as long as the client lives. */
+struct pier_http_client_opts {
+    int idle_max;           /* connections kept for the next request; default 32 */
+    int idle_per_server;    /* of them to one server; default 8 */
+    int idle_timeout_ms;    /* and for how long; default 30,000; PIER_NO_TIMEOUT */
+    int connect_timeout_ms; /* resolving and connecting; default 10,000 */
+    int read_timeout_ms;    /* waiting for the next bytes of a response; default 60,000 */
+    int write_timeout_ms;   /* without progress in a request; default 30,000 */
+    const char *proxy;      /* "http://[user:password@]host:port"; "": none; default: http_proxy,
+                               https_proxy, all_proxy and no_proxy of the environment */
+    const char *unix_path;  /* connect to this Unix socket, whatever host the URL has */
+    const struct pier_tls_opts *tls; /* of https; borrowed as well */
+    const char *user_agent;          /* default "pier/0.1.0"; "": none */
+    bool no_cookies;                 /* do not keep cookies and send them back (RFC 6265bis) */
+};
+
+/* Connections, cookies and options for many requests, one after the other or in tasks of one
+ * thread. NULL on failure. */
+PIER_API struct pier_http_client *pier_http_client_new(const struct pier_http_client_opts *opts);
+
+/* Closes idle connections and forgets cookies; responses that are still open stay good. NULL is
+ * fine. */
+PIER_API void pier_http_client_free(struct pier_http_client *client);
+
+/* Gives the next bytes of a request's body, at most cap: their number, 0 at the end, or a negative
+ * code, which ends the request. May wait. */
+typedef ssize_t (*pier_http_source)(void *arg, void *buf, size_t cap);
+
+/* What a request is beside its URL. Zero is the default everywhere; everything is borrowed for the
+ * call. */
+struct pier_request {
+    struct pier_http_client *client; /* default: one for this request alone */
+    const char *method;              /* pier_http_call() only; default "GET" */
+    const char *const *fields;       /* "Name: value", ended by NULL; they go before our own of that
+                                        name, and "Name:" leaves ours out */
+
+    const void *body; /* bytes to send... */
+    size_t body_len;
+    pier_http_source source; /* ...or where they come from, piece by piece; */
+    void *source_arg;
+    int64_t source_len;    /* how many they are, 0: not known (chunked) */
+    const char *body_type; /* Content-Type */
+
+    const char *user, *password; /* Basic (RFC 7617); also as "http://user:password@host/" */
+    const char *bearer;          /* a token (RFC 6750) */
+
+    int64_t from;         /* ask for the bytes from there on (RFC 9110, 14); see
+                             pier_response_from() */
+    const char *if_range; /* and only if the ETag or date is still this; else for all of it */
+
+    int timeout_ms;    /* for all of it, the body of the response included; default: none */
+    int redirects_max; /* that are followed; default 10; -1: none */
+    int retries;       /* more tries, with growing pauses, when connecting fails, the connection
+                          breaks before a response, or that is 429, 502, 503 or 504; methods that
+                          may be repeated only (RFC 9110, 9.2.2), and no source; default 0 */
+    int64_t body_max;  /* bytes of the response's body; default: 16 MiB for pier_response_all(),
+                          1 GiB of what was compressed, else none */
+    bool no_gzip;      /* do not ask for gzip, and pass on what comes as it is */
+};
+
+/* Send a request and wait for the head of the response. type: Content-Type of the body, NULL for
+ * none; req: what else there is to say, NULL: nothing; its method and body are not looked at, but
+ * by pier_http_call(). The response, to be freed, or NULL: PIER_EURL, what pier_dial() fails with,
+ * PIER_EPROTO for a response that is none, -ELOOP for too many redirects. Wait. */
+PIER_API struct pier_response *pier_http_call(const char *url, const struct pier_request *req);
+PIER_API struct pier_response *pier_http_get(const char *url, const struct pier_request *req);
+PIER_API struct pier_response *pier_http_head(const char *url, const struct pier_request *req);
+PIER_API struct pier_response *pier_http_delete(const char *url, const struct pier_request *req);
+PIER_API struct pier_response *pier_http_post(const char *url, const char *type, const void *body,
+                                              size_t len, const struct pier_request *req);
+PIER_API struct pier_response *pier_http_put(const char *url, const char *type, const void *body,
+                                             size_t len, const struct pier_request *req);
+PIER_API struct pier_response *pier_http_patch(const char *url, const char *type, const void *body,
+                                               size_t len, const struct pier_request *req);
+
+/* ---- client: responses ----
+ *
+ * What is returned lives as long as the response. Calls accept NULL: they return the code of the
+ * task's last failure, NULL or false. */
+
+/* 200, 404... and its phrase, "OK", "Not Found", as the server put it. */
+PIER_API int pier_response_status(const struct pier_response *r);
+PIER_API const char *pier_response_reason(const struct pier_response *r);
+
+/* 10 or 11: HTTP/1.0 or 1.1. */
+PIER_API int pier_response_version(const struct pier_response *r);
+
+/* The first field of that name, in any case of letters; NULL: there is none. */
+PIER_API const char *pier_response_field(const struct pier_response *r, const char *name);
+
+/* The fields in their order. Whether there is one at index. */
+PIER_API bool pier_response_field_at(const struct pier_response *r, int index, const char **name,
+                                     const char **value);
+
+/* Where it came from, after redirects; without user and fragment. */
+PIER_API const char *pier_response_url(const struct pier_response *r);
+
+/* How many bytes the body has as pier_response_read() gives it; -1: not known. */
+PIER_API int64_t pier_response_len(const struct pier_response *r);
+
+/* What the body begins with: the byte that was asked for by .from where the server complied (206),
+ * else 0. */
+PIER_API int64_t pier_response_from(const struct pier_response *r);
+
+/* Waits for a piece of the body: 1 to cap bytes; 0 at its end; a negative code: -EPIPE when the
+ * connection ended before, PIER_EPROTO for bad chunks or bad gzip, -EMSGSIZE beyond body_max. */
+PIER_API ssize_t pier_response_read(struct pier_response *r, void *buf, size_t cap);
+
+/* What is left of the body, all of it, with NUL behind it; its length, if asked, in *len. NULL on
+ * failure, as pier_response_read(). Waits. */
+PIER_API char *pier_response_all(struct pier_response *r, size_t *len);
+
+/* When things were done, in nanoseconds since the call; 0: not at all, as on a connection that was
+ * kept. After redirects: of the last request. */
+struct pier_http_times {
+    int64_t resolved, connected, secured, first_byte, total; /* total: the body's end, or now */
+};
+PIER_API void pier_response_times(const struct pier_response *r, struct pier_http_times *times);
+
+/* Ends it. The connection is kept for the next request where the body has been read; otherwise it
+ * is closed. NULL is fine. */
+PIER_API void pier_response_free(struct pier_response *r);
+
 #ifdef __cplusplus
 }
 #endif

@@ -565,7 +565,8 @@ enum pier_model {
  * IPv4 address is the same in its IPv4-mapped form; of IPv6 the limits know /64s, which is what one
  * subscriber has, but allow and deny know addresses. Everything counts over all workers and
  * processes, and what is refused is logged with counts, at most once a second. Zero is the default
- * everywhere. */
+ * everywhere. Of connections that a trusted proxy passes on, lists and bans are asked about both,
+ * limits about the client alone; with PIER_PROCESSES max_per_ip does not count these. */
 struct pier_firewall_opts {
     /* Networks ("10.0.0.0/8", "2001:db8::/32", "::1") or names of files with one a line ('#' begins
      * a comment); what begins with a digit or contains a colon is a network. Both end with NULL; as
@@ -598,6 +599,11 @@ struct pier_serve_opts {
     bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
                         SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
+    const char *const *proxy_from;   /* networks, or files of them, as of a firewall, from which
+                                        connections over TCP come by proxies that are trusted, and
+                                        begin with a header of the PROXY protocol, version 1 or 2,
+                                        within 10 s: who it names is the peer. Ends with NULL;
+                                        default: nobody's */
     const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
     const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
                                                   banned */
@@ -669,6 +675,11 @@ PIER_API int64_t pier_server_dropped(const struct pier_server *s);
 /* Connections, and datagrams of new peers, that the firewall has refused so far, over all
  * processes; from any thread. */
 PIER_API int64_t pier_server_refused(const struct pier_server *s);
+
+/* Whether the firewall's lists and bans would let an address in now, for handlers that learn of one
+ * from a proxy that they trust. Counts and logs nothing; true without a firewall. From any thread;
+ * never waits. */
+PIER_API bool pier_server_allows(struct pier_server *s, const struct pier_addr *addr);
 
 /* Refuses new connections of an address ("192.0.2.7"; of IPv6 all of its /64) from now on, for so
  * long and at most a year, in place of any ban that it has; 0 lifts it. From any thread, and from

@@ -333,10 +333,13 @@ static int build_levels(struct edges *e)
 
 /* Gives back what is not needed: most sets have fewer edges than their networks might have had, and
  * no lower halves. */
-static uint64_t *shrink(uint64_t *keys, size_t count)
+static int shrink(uint64_t **keys, size_t count)
 {
-    uint64_t *less = pi_realloc(keys, (padded(count) + NODE) * sizeof *keys);
-    return less ? less : keys;
+    uint64_t *less = pi_realloc(*keys, (padded(count) + NODE) * sizeof *less);
+    if (!less)
+        return -ENOMEM;
+    *keys = less;
+    return 0;
 }
 
 static bool are_zero(const uint64_t *keys, size_t count)
@@ -366,14 +369,14 @@ static int build(struct edges *e, const struct pi_cidr *items, size_t count, boo
     e->counts[0] = s->count;
     pi_free(s);
     pad(highs, e->counts[0]);
-    e->levels[0] = shrink(highs, e->counts[0]);
     if (are_zero(lows, e->counts[0])) {
         pi_free(lows);
         e->lows = NULL;
-    } else {
-        e->lows = shrink(lows, e->counts[0]);
     }
-    return build_levels(e);
+    int rc = shrink(&e->levels[0], e->counts[0]);
+    if (rc == 0 && e->lows)
+        rc = shrink(&e->lows, e->counts[0]);
+    return rc < 0 ? rc : build_levels(e);
 }
 
 struct pi_cidr_set *pi_cidr_set_new(struct pi_cidrs *list, bool otherwise)

@@ -8,6 +8,7 @@
  * once when one family's addresses are there and the other's late: those join it when they come.
  */
 #define _GNU_SOURCE
+#include "net/dial.h"
 #include "net/tls.h"
 #include "net/resolve.h"
 #include "net/udp.h"
@@ -40,6 +41,7 @@ struct race {
     int error;  /* of the attempt that failed last */
     int64_t deadline_ns;
     const struct pier_dial_opts *opts;
+    struct pi_dial_times *times; /* or NULL */
     const struct pi_url *url;
     struct pi_lookup *rest; /* the addresses of the other family are still to come */
     int64_t next_ns;        /* not before then, unless all others have failed */
@@ -295,8 +297,12 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
                                      .rest = &race->rest };
     race->url = url;
     int count = pi_addr_find(addrs, url, &ask);
+    if (count > 0 && race->times)
+        race->times->resolved_ns = pi_clock_ns();
     if (count < 0 || dial_addrs(race, addrs, count, what) < 0)
         return NULL;
+    if (race->times)
+        race->times->connected_ns = pi_clock_ns();
     struct attempt *won = &race->attempts[race->winner];
     struct pier_conn *c = pi_conn_new(won->io.fd, pi_transport_of(won->addr.any.sa_family),
                                       &won->addr.any, opts);
@@ -305,7 +311,8 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
     return c;
 }
 
-struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
+struct pier_conn *pi_dial(const char *text, const struct pier_dial_opts *opts,
+                          struct pi_dial_times *times)
 {
     struct pi_url url;
     if (pi_url_parse(&url, text, true) < 0)
@@ -326,6 +333,7 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
     int ms = opts && opts->connect_timeout_ms ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     race->deadline_ns = ms < 0 ? 0 : pier_after(ms * PIER_MILLISECOND);
     race->opts = opts;
+    race->times = times;
     struct pier_conn *c = dial(&url, opts, race, what);
     pi_free(race);
     if (c && url.scheme == PI_TLS && pi_tls_connect(c, &url, opts ? opts->tls : NULL) < 0) {
@@ -333,4 +341,9 @@ struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
         return NULL;
     }
     return c;
+}
+
+struct pier_conn *pier_dial(const char *text, const struct pier_dial_opts *opts)
+{
+    return pi_dial(text, opts, NULL);
 }

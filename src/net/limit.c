@@ -124,10 +124,14 @@ static struct entry *least(struct entry *ways)
 
 /* ---- bans ---- */
 
-bool pi_limits_is_banned(const struct pi_limits *l, uint64_t id, int64_t now_ns)
+bool pi_limits_has_bans(const struct pi_limits *l)
 {
-    if (!atomic_load_explicit(&l->has_bans, memory_order_relaxed))
-        return false;
+    return atomic_load_explicit(&l->has_bans, memory_order_relaxed);
+}
+
+bool pi_limits_is_banned(const struct pi_limits *l, const struct pi_ip *ip, int64_t now_ns)
+{
+    uint64_t id = pi_limits_id(l, ip);
     const struct entry *e = find(bans_of(l, id), id);
     return e && value_of(e) > now_ns;
 }

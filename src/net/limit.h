@@ -33,7 +33,9 @@ uint64_t pi_limits_id(const struct pi_limits *l, const struct pi_ip *ip);
 /* Bans it until then (in place of any ban that it has; not later than now: lifts it). 0, or -ENOSPC
  * when there are so many bans that this one, the first to end, finds no room. */
 int pi_limits_ban(struct pi_limits *l, uint64_t id, int64_t until_ns, int64_t now_ns);
-bool pi_limits_is_banned(const struct pi_limits *l, uint64_t id, int64_t now_ns);
+bool pi_limits_is_banned(const struct pi_limits *l, const struct pi_ip *ip, int64_t now_ns);
+/* Whether there has ever been a ban: else nobody need be asked about. */
+bool pi_limits_has_bans(const struct pi_limits *l);
 
 /* Whether it may begin one more connection now, which counts as begun then (the generic cell rate
  * algorithm, ITU-T I.371). */

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "net/firewall.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #include "base/assert.h"
@@ -37,6 +38,7 @@ void pier_server_free(struct pier_server *s)
     pi_shared_close(s);
     pi_tls_server_close(s);
     pi_firewall_close(s);
+    pi_proxies_close(s);
     for (int i = 0; i < s->endpoint_count; i++) {
         pi_free(s->endpoints[i].text);
         if (s->endpoints[i].drop)
@@ -143,6 +145,8 @@ int pier_server_listen(struct pier_server *s)
         return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
     int rc = pi_firewall_open(s);
     if (rc == 0)
+        rc = pi_proxies_open(s);
+    if (rc == 0)
         rc = pi_tls_server_open(s);
     if (rc == 0)
         rc = pi_server_open(s);
@@ -203,12 +207,15 @@ enum { STOP_SIGNALS = sizeof stop_signals / sizeof stop_signals[0] };
 
 static _Atomic(struct pier_server *) signalled;
 static _Atomic int in_handler; /* threads: any may be the one that a signal interrupts */
-static struct sigaction saved[STOP_SIGNALS];
+static struct sigaction saved[STOP_SIGNALS], saved_hangup;
+static bool has_hangup; /* SIGHUP is ours, too: there are certificates to be read again */
 
 static void restore_signals(void)
 {
     for (int i = 0; i < STOP_SIGNALS; i++)
         sigaction(stop_signals[i], &saved[i], NULL);
+    if (has_hangup)
+        sigaction(SIGHUP, &saved_hangup, NULL);
 }
 
 /* The first signal stops; from then on signals do what they did before run. */
@@ -221,6 +228,31 @@ static void on_signal(int number)
         pier_server_stop_remote(s);
     }
     atomic_fetch_sub(&in_handler, 1);
+}
+
+/* Somebody asks for a reload; the kernel, whose word it is that the terminal is gone, for a stop.
+ */
+static void on_hangup(int number, siginfo_t *info, void *context)
+{
+    if (info->si_code == SI_KERNEL) {
+        on_signal(number);
+        return;
+    }
+    atomic_fetch_add(&in_handler, 1);
+    pier_server_reload_remote(atomic_load(&signalled));
+    atomic_fetch_sub(&in_handler, 1);
+}
+
+static bool is_ignored(const struct sigaction *action)
+{
+    return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == SIG_IGN;
+}
+
+/* Also where it was ignored, as by nohup(1): then nobody minds. */
+static void take_hangup(const struct pier_server *s)
+{
+    struct sigaction ours = { .sa_sigaction = on_hangup, .sa_flags = SA_RESTART | SA_SIGINFO };
+    has_hangup = s->tls && sigaction(SIGHUP, &ours, &saved_hangup) == 0;
 }
 
 /* A signal that is ignored, as in a shell's background job, stays so. */
@@ -237,8 +269,9 @@ static bool take_signals(struct pier_server *s)
     for (int i = 0; i < STOP_SIGNALS; i++)
         sigaddset(&ours.sa_mask, stop_signals[i]);
     for (int i = 0; i < STOP_SIGNALS; i++)
-        if ((saved[i].sa_flags & SA_SIGINFO) || saved[i].sa_handler != SIG_IGN)
+        if (!is_ignored(&saved[i]))
             sigaction(stop_signals[i], &ours, NULL);
+    take_hangup(s);
     return true;
 }
 

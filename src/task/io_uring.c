@@ -284,6 +284,7 @@ static int wait_in_kernel(struct pi_loop *loop, struct pi_task *self, struct io_
                           struct io_op **slot, int64_t deadline_ns)
 {
     struct uring_io *io = loop->io;
+    op->result = -EAGAIN;
     int rc = io_take_interrupt(op);
     if (rc < 0)
         return rc;
@@ -292,7 +293,6 @@ static int wait_in_kernel(struct pi_loop *loop, struct pi_task *self, struct io_
         return rc;
     *slot = op;
     self->op = op;
-    op->result = -EAGAIN;
     if (is_outside)
         ; /* the epoll of the listeners tells */
     else if (op->code == IO_RECV)

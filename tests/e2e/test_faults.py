@@ -28,7 +28,7 @@ HARMLESS = set("""
     strncmp strcasecmp strnlen strrchr strspn strstr strtod strtok_r strtol strtoll vsnprintf
     posix_spawn_file_actions_destroy posix_spawn_file_actions_init posix_spawnattr_destroy
     posix_spawnattr_init posix_spawnattr_setflags posix_spawnattr_setpgroup
-    posix_spawnattr_setsigdefault posix_spawnattr_setsigmask
+    posix_spawnattr_setsigdefault posix_spawnattr_setsigmask qsort
     closedir _exit explicit_bzero geteuid getppid raise setpgid sigdescr_np timegm
 """.split())
 
