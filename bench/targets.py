@@ -308,6 +308,6 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, udp_rows, tls_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
+    return [row for part in (echo_rows, udp_rows, tls_rows, http_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
                                start_rows)
             for row in part(works)]
