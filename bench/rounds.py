@@ -20,7 +20,7 @@ import time
 
 import contestants as field
 
-LISTENING = re.compile(r"listening on (?:tcp|udp|http)://127\.0\.0\.1:(\d+)")
+LISTENING = re.compile(r"listening on (?:tcp|tls|udp|http)://127\.0\.0\.1:(\d+)")
 START_LIMIT_S = 15
 IDLE_COUNT = 2000
 HTTP_IDLE_COUNT = 10000

@@ -130,8 +130,9 @@ static const struct verb_example examples[] = {
       "echo on every address and on a Unix socket, and log who says what" },
     { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
     { "pier serve --exec 'tr a-z A-Z' --max-conns 100", "make a network service of a filter" },
+    { "pier serve tls://:8443", "the same over TLS, with a certificate for development" },
     { "pier serve tls://:8443 --cert server.pem --key server-key.pem",
-      "the same over TLS; certificates are read again when they change" },
+      "with one's own; certificates are read again when they change" },
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
     { "pier serve http://127.0.0.1:8000 --reply 'Hello, World!'", "answer every HTTP request" },
     { "pier serve --handler echo --model prefork --workers 4",
@@ -459,6 +460,12 @@ static int run_serve(int count, char **urls)
         pier_log_set(pier_log_json, NULL);
     trace_set(given.verbosity);
     raise_descriptor_limit();
+    if (any_tls(count, urls) && tls_given.cert == NULL) {
+        code = tls_use_own_cert();
+        tls = tls_options(&verb_serve, &tls_code);
+        if (code != 0)
+            return code;
+    }
     stop_when_signalled(any_tls(count, urls));
     watch_for_dumps();
 

@@ -164,12 +164,16 @@ static void look(struct pi_firewall *fw)
 
 static int watch(void *arg)
 {
-    struct pi_firewall *fw = *(struct pi_firewall **)arg;
+    struct pi_worker *w = *(struct pi_worker **)arg;
+    struct pi_firewall *fw = w->server->firewall;
     pier_scope_open(&fw->scope, 0);
     fw->is_watched = true;
-    do /* at once: a worker that was started again has what its parent read long ago */
+    /* At once: a worker that was started again has what its parent read long ago. */
+    while (!w->stopping) {
         look(fw);
-    while (pier_sleep(LOOK_MS * PIER_MILLISECOND) == 0);
+        if (pier_sleep(LOOK_MS * PIER_MILLISECOND) < 0)
+            break;
+    }
     fw->is_watched = false;
     return pier_scope_join(&fw->scope);
 }
@@ -179,7 +183,7 @@ int pi_firewall_watch(struct pi_worker *w)
     struct pi_firewall *fw = w->server->firewall;
     if (!fw || !fw->has_files || w != &w->server->workers[0])
         return 0;
-    return pi_spawn_copy(&w->scope, "watch the firewall's files", watch, &fw, sizeof fw);
+    return pi_spawn_copy(&w->scope, "watch the firewall's files", watch, &w, sizeof w);
 }
 
 void pi_firewall_unwatch(struct pi_worker *w)

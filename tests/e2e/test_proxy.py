@@ -3,7 +3,9 @@
 
 import re
 import socket
+import ssl
 import struct
+import subprocess
 
 import pytest
 
@@ -30,7 +32,7 @@ def connect(server, source="127.0.0.1"):
     sock = socket.socket()
     sock.settimeout(WAIT)
     sock.bind((source, 0))
-    sock.connect(("127.0.0.1", server.port))
+    sock.connect(("127.0.0.1", int(server.url.rpartition(":")[2])))
     client = Client(sock)
     server.clients.append(client)
     return client
@@ -137,6 +139,50 @@ def test_connections_are_counted_for_the_clients(serve):
     first.half_close()
     first.expect_end()
     wait_until(lambda: enter(server, text("192.0.2.1")), "a place is free again")
+
+
+@pytest.mark.models("tasks", "threads", "prefork")  # else its own process alone knows the client
+def test_http_behind_a_proxy_is_counted_for_its_clients(serve):
+    server = serve(*TRUST, "--max-per-ip", "1", urls=["http://127.0.0.1:0"])
+
+    def ask(client, header=b""):
+        client.send(header + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = client.sock.recv(65536)
+        assert got.startswith(b"HTTP/1.1 ")
+        return client
+
+    def try_to_ask(ip):
+        try:
+            return ask(connect(server), text(ip))
+        except (ConnectionResetError, BrokenPipeError):
+            return None
+
+    first = try_to_ask("192.0.2.1")
+    assert first
+    ask(first)  # it has been idle in between, and is still the same client's
+    assert not try_to_ask("192.0.2.1")
+    assert try_to_ask("192.0.2.2")
+    first.close()
+    wait_until(lambda: try_to_ask("192.0.2.1"), "an idle client that has left is counted out")
+
+
+@pytest.mark.parametrize("header", [text(), block()], ids=["text", "block"])
+def test_tls_follows_the_header(serve, tmp_path, header):
+    key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+        + ["-nodes", "-keyout", key, "-out", cert, "-subj", "/CN=localhost", "-days", "1"],
+        check=True,
+        capture_output=True,
+    )
+    server = serve("-v", *TRUST, "--cert", cert, "--key", key, urls=["tls://127.0.0.1:0"])
+    client = connect(server)
+    client.send(header)
+    context = ssl.create_default_context(cafile=cert)
+    with context.wrap_socket(client.sock, server_hostname="localhost") as secure:
+        secure.sendall(b"ping")
+        assert secure.recv(100) == "已收到: ping".encode()
+    server.wait_line(":56324")
 
 
 @pytest.mark.models("tasks")
