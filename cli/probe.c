@@ -34,7 +34,8 @@ static int copy(char *out, size_t cap, struct pier_slice s)
 {
     if (s.len >= cap)
         return -ENAMETOOLONG;
-    memcpy(out, s.ptr, s.len);
+    if (s.len > 0)
+        memcpy(out, s.ptr, s.len);
     out[s.len] = '\0';
     return 0;
 }

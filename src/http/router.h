@@ -10,7 +10,7 @@
 #ifndef PI_HTTP_ROUTER_H
 #define PI_HTTP_ROUTER_H
 
-#include "http/fields.h"
+#include "http/h1_wire.h"
 
 #include <pier/http.h>
 
@@ -35,6 +35,7 @@ struct pi_chain {
 struct pi_route {
     struct pi_route *next, *next_listed; /* at one place of the trie; of one router */
     char *pattern, *method;              /* method NULL: all */
+    uint8_t method_id;                   /* enum pi_h1_method */
     char **names;                        /* of the parameters, in their order */
     int name_count;
     struct pier_router *router;
