@@ -34,6 +34,11 @@ struct pi_http_endpoint {
     struct pi_body_limits body;
     int requests_max;
     bool no_date, is_secure;
+    bool is_observed; /* one of these is there */
+    bool has_access_log;
+    struct pi_proxies *proxies;
+    struct pier_metrics *metrics;
+    struct pier_access_log_opts access_log;
     char *server_line; /* "Server: x\r\n"; NULL: none */
     void (*done)(struct pier_exchange *ex, void *arg);
     void *done_arg;
@@ -69,9 +74,10 @@ enum pi_res_state { PI_RES_NONE, PI_RES_BODY, PI_RES_ENDED };
 struct pier_exchange {
     struct pi_http_conn *h;
     const char *method, *target, *path, *query; /* NULL: not asked for yet */
-    const char *host, *id;
+    const char *host, *id, *client, *traceparent;
     int64_t time_ns;
-    const struct pi_route *route; /* NULL: none */
+    bool has_proto, proto_is_secure; /* a trusted proxy has said how the client came */
+    const struct pi_route *route;    /* NULL: none */
     const struct pi_chain *chain;
     int chain_at;
     int param_count;
