@@ -20,7 +20,7 @@ import time
 
 import contestants as field
 
-LISTENING = re.compile(r"listening on (?:tcp|udp)://127\.0\.0\.1:(\d+)")
+LISTENING = re.compile(r"listening on (?:tcp|tls|udp)://127\.0\.0\.1:(\d+)")
 START_LIMIT_S = 15
 IDLE_COUNT = 2000
 IDLE_LIMIT_S = 60

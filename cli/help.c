@@ -46,6 +46,8 @@ static void print_option(const struct verb_option *option)
     snprintf(name, sizeof name, "%s--%s %s", letter, option->name,
              option->value ? option->value : "");
     printf("  %-*s", OPTION_TEXT_COLUMN - 2, name);
+    if (strlen(name) >= OPTION_TEXT_COLUMN - 2)
+        printf("\n%*s", OPTION_TEXT_COLUMN, "");
     print_wrapped(option->help, OPTION_TEXT_COLUMN);
 }
 

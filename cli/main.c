@@ -3,7 +3,8 @@
  * main.c - the `pier` command: the table of verbs, and who is called.
  *
  * Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
- * 2 usage, 3 name resolution, 4 connect, 5 TLS, 6 time-out, 130 interrupted (SIGINT).
+ * 2 usage, 3 name resolution, 4 connect, 5 TLS, 6 time-out, 7 an HTTP status of an error (--fail),
+ * 130 interrupted (SIGINT).
  */
 #include "verb.h"
 
@@ -13,10 +14,10 @@
 #include <unistd.h>
 
 const struct verb *const verbs[] = {
-    &verb_serve,  &verb_connect,    &verb_send,  &verb_broadcast,
-    &verb_scan,   &verb_resolve,    &verb_ports, &verb_cert,
-    &verb_encode, &verb_decode,     &verb_hash,  &verb_sim,
-    &verb_info,   &verb_completion, &verb_help,  NULL,
+    &verb_serve,   &verb_get,     &verb_head,       &verb_post,      &verb_put,    &verb_patch,
+    &verb_delete,  &verb_connect, &verb_send,       &verb_broadcast, &verb_check,  &verb_scan,
+    &verb_resolve, &verb_ports,   &verb_cert,       &verb_encode,    &verb_decode, &verb_hash,
+    &verb_sim,     &verb_info,    &verb_completion, &verb_help,      NULL,
 };
 
 const struct verb *verb_find(const char *name)

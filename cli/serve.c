@@ -67,7 +67,7 @@ static struct {
     const char *reply, *exec;
     bool once, lines, json;
     int64_t max_line, workers, max_conns, idle_timeout;
-    const char **allow, **deny, *rate;
+    const char **allow, **deny, **proxy_from, *rate;
     int64_t max_per_ip, burst, ban;
 } given = { .handler = -1, .max_line = -1, .idle_timeout = -1 };
 
@@ -112,6 +112,9 @@ static const struct verb_option options[] = {
       .help = "with --rate: so many of them at once (default: the N of --rate)" },
     { "ban", OPTION_DURATION, &given.ban, .value = "D",
       .help = "with --rate: refuse an address that comes faster for so long" },
+    { "proxy-from", OPTION_TEXTS, &given.proxy_from, .value = "CIDR|FILE",
+      .help = "trust proxies of this network, or of those in FILE, whose connections begin with a "
+              "PROXY header; again for more" },
     TLS_SERVER_OPTIONS,
     { "json", OPTION_FLAG, &given.json,
       .help = "say where it listens in JSON lines on standard output, and log in JSON" },
@@ -127,8 +130,9 @@ static const struct verb_example examples[] = {
       "echo on every address and on a Unix socket, and log who says what" },
     { "pier serve --reply 'you said %m' --lines", "one reply for each line" },
     { "pier serve --exec 'tr a-z A-Z' --max-conns 100", "make a network service of a filter" },
+    { "pier serve tls://:8443", "the same over TLS, with a certificate for development" },
     { "pier serve tls://:8443 --cert server.pem --key server-key.pem",
-      "the same over TLS; certificates are read again when they change" },
+      "with one's own; certificates are read again when they change" },
     { "pier serve --handler chat --model threads", "a chat room, a thread for each guest" },
     { "pier serve http://127.0.0.1:8000 --reply 'Hello, World!'", "answer every HTTP request" },
     { "pier serve --handler echo --model prefork --workers 4",
@@ -456,6 +460,12 @@ static int run_serve(int count, char **urls)
         pier_log_set(pier_log_json, NULL);
     trace_set(given.verbosity);
     raise_descriptor_limit();
+    if (any_tls(count, urls) && tls_given.cert == NULL) {
+        code = tls_use_own_cert();
+        tls = tls_options(&verb_serve, &tls_code);
+        if (code != 0)
+            return code;
+    }
     stop_when_signalled(any_tls(count, urls));
     watch_for_dumps();
 
@@ -466,6 +476,7 @@ static int run_serve(int count, char **urls)
         .read_timeout_ms = service->idle_timeout_ms,
         .silence_ms = given.idle_timeout < 0 ? 0 : service->idle_timeout_ms,
         .no_signals = true,
+        .proxy_from = given.proxy_from,
         .firewall = has_firewall() ? &firewall : NULL,
         .tls = tls,
     });

@@ -14,8 +14,9 @@
 enum { MOST_JOBS = 256, LAST_LINES = 50, LINE_CAP = 512 };
 
 static const struct scenario *const scenarios[] = {
-    &relay_scenario, &message_scenario, &chat_scenario, &happy_eyeballs_scenario, &cancel_scenario,
-    &stop_scenario,  &sync_scenario,    &file_scenario, &datagram_scenario,       NULL,
+    &relay_scenario,    &message_scenario, &chat_scenario, &happy_eyeballs_scenario,
+    &cancel_scenario,   &stop_scenario,    &sync_scenario, &file_scenario,
+    &datagram_scenario, &http_scenario,    NULL,
 };
 
 static struct {

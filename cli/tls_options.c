@@ -53,6 +53,20 @@ static int put_pairs(const struct verb *verb, struct pier_tls_opts *opts)
     return 0;
 }
 
+int tls_use_own_cert(void)
+{
+    struct pier_cert_files *own = &tls_given.own;
+    if (pier_cert_localhost(own) < 0)
+        return pier_fail("pier");
+    pier_log(
+        PIER_LOG_INFO,
+        own->made_ca
+            ? "no --cert: made a CA and a certificate for this machine; clients trust it by --ca"
+            : "no --cert: using the development certificate; clients trust it by --ca",
+        pier_str("ca", own->ca_file));
+    return 0;
+}
+
 const struct pier_tls_opts *tls_options(const struct verb *verb, int *code)
 {
     static struct pier_tls_opts opts;
@@ -70,7 +84,9 @@ const struct pier_tls_opts *tls_options(const struct verb *verb, int *code)
     };
     if (*code == 0 && g->cert != NULL)
         *code = put_pairs(verb, &opts);
-    bool any = g->cert || g->ca || g->client_ca || g->alpn || g->servername || g->insecure ||
+    if (g->cert == NULL)
+        opts.cert_file = opts.key_file = g->own.cert_file; /* NULL: none */
+    bool any = opts.cert_file || g->ca || g->client_ca || g->alpn || g->servername || g->insecure ||
                g->handshake_timeout_ms;
     return *code == 0 && any ? &opts : NULL;
 }

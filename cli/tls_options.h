@@ -13,7 +13,8 @@
 struct tls_given {
     const char *cert, *key, *ca, *client_ca, *alpn, *servername;
     bool insecure;
-    int handshake_timeout_ms; /* the verb's; 0: the library's */
+    int handshake_timeout_ms;   /* the verb's; 0: the library's */
+    struct pier_cert_files own; /* of tls_use_own_cert() */
 };
 extern struct tls_given tls_given;
 
@@ -40,6 +41,10 @@ extern struct tls_given tls_given;
     { "client-ca", OPTION_TEXT, &tls_given.client_ca, .value = "FILE",                 \
       .help = "tls: only clients with a certificate of an authority in FILE (PEM)" }
 /* clang-format on */
+
+/* For a server that was given no certificate: the one for development, which is made where there is
+ * none. Says in the log how to trust it. 0, or an exit code, and why has been printed. */
+int tls_use_own_cert(void);
 
 /* What was given; NULL: nothing was. A usage error has been printed when *code is not 0. */
 const struct pier_tls_opts *tls_options(const struct verb *verb, int *code);

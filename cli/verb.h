@@ -53,8 +53,9 @@ struct verb {
 };
 
 /* A line for each verb, and its place in the table of main.c. */
-extern const struct verb verb_serve, verb_connect, verb_send, verb_broadcast, verb_scan,
-    verb_resolve, verb_ports, verb_cert, verb_encode, verb_decode, verb_hash, verb_sim, verb_info,
+extern const struct verb verb_serve, verb_get, verb_head, verb_post, verb_put, verb_patch,
+    verb_delete, verb_connect, verb_send, verb_broadcast, verb_check, verb_scan, verb_resolve,
+    verb_ports, verb_cert, verb_encode, verb_decode, verb_hash, verb_sim, verb_info,
     verb_completion, verb_help;
 
 /* All verbs, in the order of help; ends with NULL. In main.c. */

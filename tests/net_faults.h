@@ -22,6 +22,7 @@
 #include "both.h"
 
 #include "net/conn.h"
+#include "net/dns_conf.h"
 
 #include <linux/futex.h>
 #include <netdb.h>
@@ -253,6 +254,9 @@ __attribute__((constructor)) static void faults_share(void)
 {
     faults.record = mmap(NULL, sizeof *faults.record, PROT_READ | PROT_WRITE,
                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    /* Names are getaddrinfo()'s, and the record that says so is there before anybody counts. */
+    pi_dns_conf_folder(NULL);
+    pi_dns_conf_put(pi_dns_conf_get(NULL, "settings"));
 }
 
 /* Whether a list as "accept4|memory" names the kind; "*" names all. */

@@ -125,6 +125,26 @@ TEST(firewall_calls_say_what_they_cannot_do)
     pier_close(ends[1]);
 }
 
+TEST(firewall_files_are_watched_no_longer_than_the_server_runs)
+{
+    char name[] = "/tmp/pier-firewall-XXXXXX";
+    int fd = mkstemp(name);
+    const char *deny[] = { name, NULL };
+    struct pier_serve_opts opts = { .workers = 1,
+                                    .firewall = &(struct pier_firewall_opts){ .deny = deny } };
+    ck_assert_int_ge(fd, 0);
+    struct pier_server *s = new_server(&opts, LOCAL, echo, NULL);
+    pier_server_stop_remote(s);
+    ck_assert_int_eq(pier_server_run(s), 0); /* before the watch has begun */
+    pier_server_free(s);
+    struct serving sv;
+    serve(&sv, &opts, LOCAL, echo, NULL);
+    ck_assert(is_served(sv.server, "127.0.0.1"));
+    ck_assert_int_eq(end_serving(&sv), 0);
+    close(fd);
+    unlink(name);
+}
+
 static int ban_peer(struct pier_conn *c, void *arg)
 {
     return pier_conn_ban(c, PIER_HOUR);

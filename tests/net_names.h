@@ -6,6 +6,8 @@
 #ifndef PIER_TESTS_NET_NAMES_H
 #define PIER_TESTS_NET_NAMES_H
 
+#include "net/dns_conf.h"
+
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <pthread.h>
@@ -24,6 +26,12 @@ static struct {
     bool held;
     _Atomic int asked;
 } names = { .lock = PTHREAD_MUTEX_INITIALIZER, .released = PTHREAD_COND_INITIALIZER };
+
+/* No name server is asked. */
+__attribute__((constructor)) static void names_only(void)
+{
+    pi_dns_conf_folder(NULL);
+}
 
 /* From now on every name has these addresses, in this order; or fails with a code of netdb.h. */
 static inline void names_set(const char *const *texts, int count, int failure)

@@ -143,7 +143,9 @@ static const struct {
     { "tcp://*:80", "\"*\" cannot be in a host", NULL },
     { "tcp://\x1b[2J:80", "\"\\x1b\" cannot be in a host", "tcp://\\x1b[2J:80" },
     { "tcp://b\xff:80", "\"\\xff\" cannot be in a host", "tcp://b\\xff:80" },
-    { "tcp://bücher:80", "\"ü\" cannot be in a host", NULL },
+    { "tcp://bü_\u202echer:80",
+      "the host \"bü_\\xe2\\x80\\xaecher\": no name by the rules of UTS 46",
+      "tcp://bü_\\xe2\\x80\\xaecher:80" },
     { "tcp://a..b:80", "an empty label in the host \"a..b\"", NULL },
     { "tcp://.a:80", "an empty label in the host \".a\"", NULL },
     { "tcp://.:80", "an empty label in the host \".\"", NULL },
@@ -191,6 +193,17 @@ TEST(url_says_what_is_wrong)
         ck_assert_str_eq(pier_error(), want);
         ck_assert_int_eq(pier_exit_code(), 2);
     }
+}
+
+TEST(url_of_an_international_name_has_its_ascii_form)
+{
+    struct pi_url url;
+    ck_assert_int_eq(pi_url_parse(&url, "tcp://B\u00dccher.example:80", LISTENING), 0);
+    ck_assert_str_eq(url.host, "xn--bcher-kva.example");
+    ck_assert_int_eq(pi_url_parse(&url, "tcp://fa\u00df.de:80", LISTENING), 0);
+    ck_assert_str_eq(url.host, "xn--fa-hia.de"); /* not fass.de: non-transitional */
+    ck_assert_int_eq(pi_url_parse(&url, "tcp://127\u30020\u30020\u30021:80", LISTENING), 0);
+    ck_assert(url.is_literal); /* ideographic full stops are dots */
 }
 
 static void expect_words(const char *text, int dialling, const char *words)

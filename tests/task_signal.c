@@ -148,6 +148,7 @@ static void *storm(void *arg)
 
 BOTH(a_storm_of_signals_and_short_waits_is_survived)
 {
+    test_not_on_valgrind("a storm takes it minutes");
     pthread_t thread;
     int got = 0;
     ck_assert_int_eq(pier_signal_wait(usr1, pier_after(1)), -ETIMEDOUT);
@@ -191,15 +192,16 @@ TEST(a_cancelled_wait_keeps_the_signal_for_the_next_one)
 
 TEST(lists_that_make_no_sense_are_refused)
 {
+    int last = SIGRTMAX - 1; /* Valgrind keeps the very last to itself */
     ck_assert_int_eq(pier_signal_wait((int[]){ 0 }, 0), -EINVAL);
     ck_assert_int_eq(pier_signal_wait((int[]){ SIGKILL, 0 }, 0), -EINVAL);
     ck_assert_str_eq(pier_error(), "wait for signal 9: it cannot be waited for");
     ck_assert_int_eq(pier_signal_wait((int[]){ SIGSEGV, 0 }, 0), -EINVAL);
     ck_assert_int_eq(pier_signal_wait((int[]){ -1, 0 }, 0), -EINVAL);
     ck_assert_int_eq(pier_signal_wait((int[]){ 32, 0 }, 0), -EINVAL); /* libc's own */
-    ck_assert_int_eq(pier_signal_wait((int[]){ SIGRTMAX, 0 }, pier_after(1)), -ETIMEDOUT);
-    kill(getpid(), SIGRTMAX);
-    ck_assert_int_eq(pier_signal_wait((int[]){ SIGRTMAX, 0 }, 0), SIGRTMAX);
+    ck_assert_int_eq(pier_signal_wait((int[]){ last, 0 }, pier_after(1)), -ETIMEDOUT);
+    kill(getpid(), last);
+    ck_assert_int_eq(pier_signal_wait((int[]){ last, 0 }, 0), last);
 }
 
 static int wait_in_a_simulation(void *arg)

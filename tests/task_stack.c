@@ -171,6 +171,31 @@ TEST(a_free_stack_that_was_deep_gives_its_memory_back_but_for_the_top)
     pi_stack_fini(&all);
 }
 
+TEST(of_many_free_stacks_most_keep_nothing_and_all_are_used_again)
+{
+    enum { COUNT = 300, WARM = 64 };
+    static char *tops[COUNT], *again[COUNT];
+    struct pi_stacks all = { 0 };
+    size_t usable = PI_STACK_SIZE - PI_STACK_GUARD, pages = 0;
+    for (int i = 0; i < COUNT; i++)
+        memset((tops[i] = top_of(&all)) - 20000, 1, 20000);
+    for (int i = 0; i < COUNT; i++)
+        pi_stack_put(&all, tops[i]);
+    ck_assert(!pi_stack_trim(&all, COUNT));
+    for (int i = 0; i < COUNT; i++)
+        pages += resident(pi_stack_bottom(tops[i]), usable);
+    ck_assert_uint_le(pages, WARM * 4);
+    size_t total = all.total;
+    for (int i = 0; i < COUNT; i++) {
+        again[i] = top_of(&all);
+        memcpy(again[i] - sizeof i, &i, sizeof i);
+    }
+    ck_assert_uint_eq(all.total, total);
+    for (int i = 0; i < COUNT; i++) /* none twice */
+        ck_assert_int_eq(memcmp(again[i] - sizeof i, &i, sizeof i), 0);
+    pi_stack_fini(&all);
+}
+
 TEST(fini_gives_the_address_space_back)
 {
     test_not_on_valgrind("it takes a question about an unmapped page for an access");

@@ -148,8 +148,8 @@ TEST(json_refuses_what_is_none)
         "9223372036854775808",
         "1e999",
         "\"\\x\"",
-        "\xef\xbb\xbf"
-        "1",
+        ("\xef\xbb\xbf"
+         "1"), /* one text: 1 is a hexadecimal digit, too */
         "{\"a\":}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

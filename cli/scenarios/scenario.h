@@ -22,7 +22,7 @@ struct scenario {
 
 extern const struct scenario relay_scenario, message_scenario, chat_scenario,
     happy_eyeballs_scenario, cancel_scenario, stop_scenario, sync_scenario, file_scenario,
-    datagram_scenario;
+    datagram_scenario, http_scenario;
 
 /* ---- scenario.c: what scenarios share ---- */
 

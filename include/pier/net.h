@@ -103,6 +103,7 @@ struct pier_dial_opts {
     int connect_timeout_ms; /* resolving and connecting together; default 10,000 */
     int read_timeout_ms;    /* waiting for bytes in one read; default 300,000 */
     int write_timeout_ms;   /* without progress in a write; default 30,000 */
+    const char *servers;    /* name servers, as in struct pier_resolve_opts */
     struct pier_sock_opts sock;
     const struct pier_tls_opts *tls; /* of tls:// */
 };
@@ -282,15 +283,25 @@ struct pier_ip {
     char text[PIER_IP_CAP];
 };
 
+/* Told what a look-up does, a line of text each, elapsed_ns after it began. Must not wait. */
+typedef void (*pier_resolve_trace)(void *arg, int64_t elapsed_ns, const char *line);
+
 struct pier_resolve_opts {
-    int version;    /* 4 or 6: addresses of that version only; default: both */
-    int timeout_ms; /* default 10,000; PIER_NO_TIMEOUT: until the resolver gives up */
+    int version;         /* 4 or 6: addresses of that version only; default: both */
+    int timeout_ms;      /* default 10,000; PIER_NO_TIMEOUT: until the resolver gives up */
+    const char *servers; /* ask these name servers, "192.0.2.1,192.0.2.2:5353,[::1]:53" (at most 8),
+                            and nobody and nothing else; default: as the system is set up */
+    pier_resolve_trace trace;
+    void *trace_arg;
 };
 
-/* The addresses of a name, in the order in which to try them (getaddrinfo(3), RFC 6724). An address
- * is its own; localhost is never looked up (RFC 6761, 6.3). Returns how many are in ips: 1 to cap,
- * and 16 at most (more are left out); or a negative code, PIER_ERESOLVE for an unknown name. Names
- * are ASCII; others have an xn-- form (RFC 5891). Waits. */
+/* The addresses of a name, in the order in which to try them (RFC 6724). An address is its own;
+ * localhost is never looked up (RFC 6761, 6.3). Others are looked up in hosts(5), then by the name
+ * servers of resolver(5), whose answers are kept for as long as they say; names of one label, of
+ * .local, and all names where nsswitch.conf(5) or gai.conf(5) is out of the ordinary, by
+ * getaddrinfo(3) on the threads of pier_offload(). Names beyond ASCII are UTF-8 and are asked for
+ * in their xn-- form (UTS 46, non-transitional). Returns how many are in ips: 1 to cap, and 16 at
+ * most (more are left out); or a negative code, PIER_ERESOLVE for an unknown name. Waits. */
 PIER_API int pier_resolve(struct pier_ip *ips, int cap, const char *name,
                           const struct pier_resolve_opts *opts);
 
@@ -298,6 +309,44 @@ PIER_API int pier_resolve(struct pier_ip *ips, int cap, const char *name,
  * is no address, -ENAMETOOLONG (PIER_NAME_CAP is enough). opts->version means nothing. Waits. */
 PIER_API int pier_reverse(char *name, size_t cap, const char *ip,
                           const struct pier_resolve_opts *opts);
+
+/* Types of records (RFC 1035, 3596, 2782, 8659). */
+enum pier_dns_type {
+    PIER_DNS_A = 1,
+    PIER_DNS_NS = 2,
+    PIER_DNS_CNAME = 5,
+    PIER_DNS_PTR = 12,
+    PIER_DNS_MX = 15,
+    PIER_DNS_TXT = 16,
+    PIER_DNS_AAAA = 28,
+    PIER_DNS_SRV = 33,
+    PIER_DNS_CAA = 257,
+};
+
+enum { PIER_DNS_TEXT = 1024, PIER_DNS_RECORDS_MAX = 64 };
+
+/* A record: plain data. What its type has not is 0. */
+struct pier_dns_record {
+    enum pier_dns_type type;
+    int64_t ttl_s; /* for how many seconds it still holds */
+    int priority;  /* MX, SRV: the lowest first */
+    int weight;    /* SRV: the share among those of one priority */
+    int port;      /* SRV */
+    int flags;     /* CAA */
+    char tag[16];  /* CAA: "issue" */
+    size_t len;    /* of text: what there was, so len >= sizeof text means that it was cut */
+    char text[PIER_DNS_TEXT]; /* an address, a name, TXT's strings as one, CAA's value; may hold any
+                                 byte, and ends with NUL */
+};
+
+/* The records of a name, from the cache or the name servers, in their order; MX and SRV by
+ * priority. The name is taken as it stands: no search list, no hosts(5); for PTR it may be an IP
+ * address. Aliases (CNAME) are followed. Returns how many are in records: 1 to cap, and 64 at most
+ * (more are left out); or a negative code: PIER_ERESOLVE for an unknown name, one without such
+ * records, or servers that do not answer or cannot; PIER_EPROTO for a reply that makes no sense;
+ * -EOPNOTSUPP in a simulation. opts->version means nothing. Waits. */
+PIER_API int pier_dns_query(struct pier_dns_record *records, int cap, const char *name,
+                            enum pier_dns_type type, const struct pier_resolve_opts *opts);
 
 /* The name of this host. 0, or -ENAMETOOLONG and "" (PIER_NAME_CAP is enough). Does not wait. */
 PIER_API int pier_hostname(char *name, size_t cap);
@@ -516,7 +565,8 @@ enum pier_model {
  * IPv4 address is the same in its IPv4-mapped form; of IPv6 the limits know /64s, which is what one
  * subscriber has, but allow and deny know addresses. Everything counts over all workers and
  * processes, and what is refused is logged with counts, at most once a second. Zero is the default
- * everywhere. */
+ * everywhere. Of connections that a trusted proxy passes on, lists and bans are asked about both,
+ * limits about the client alone; with PIER_PROCESSES max_per_ip does not count these. */
 struct pier_firewall_opts {
     /* Networks ("10.0.0.0/8", "2001:db8::/32", "::1") or names of files with one a line ('#' begins
      * a comment); what begins with a digit or contains a colon is a network. Both end with NULL; as
@@ -549,6 +599,11 @@ struct pier_serve_opts {
     bool no_signals; /* leave SIGINT and SIGTERM alone; but in processes that the server forks
                         SIGTERM always ends that one in peace, and SIGINT does nothing */
     struct pier_sock_opts sock;
+    const char *const *proxy_from;   /* networks, or files of them, as of a firewall, from which
+                                        connections over TCP come by proxies that are trusted, and
+                                        begin with a header of the PROXY protocol, version 1 or 2,
+                                        within 10 s: who it names is the peer. Ends with NULL;
+                                        default: nobody's */
     const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
     const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
                                                   banned */

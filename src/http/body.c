@@ -23,11 +23,17 @@ enum {
 
 void pi_body_begin(struct pier_exchange *ex)
 {
-    struct pi_http_conn *h = ex->h;
-    ex->body_limits = h->endpoint->body;
+    ex->trailers = NULL;
+    ex->body_limits.most = 0;
     ex->body_left = ex->req.content_length;
     ex->body_ended = ex->req.body == PI_H1_NO_BODY ||
                      (ex->req.body == PI_H1_LENGTH && ex->body_left == 0);
+    if (ex->body_ended)
+        return;
+    ex->body_limits = ex->h->endpoint->body;
+    memset(&ex->chunks, 0, sizeof ex->chunks);
+    ex->piece = (struct pi_part){ NULL, 0 };
+    ex->waited_ns = ex->window_bytes = 0;
 }
 
 int pi_blame(struct pier_exchange *ex, int status, const char *words, int code)

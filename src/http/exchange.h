@@ -75,47 +75,57 @@ struct pier_exchange {
     struct pi_http_conn *h;
     const char *method, *target, *path, *query; /* NULL: not asked for yet */
     const char *host, *id, *client, *traceparent;
-    int64_t time_ns;
-    bool has_proto, proto_is_secure; /* a trusted proxy has said how the client came */
-    const struct pi_route *route;    /* NULL: none */
+    const struct pi_route *route; /* NULL: none */
     const struct pi_chain *chain;
-    int chain_at;
-    int param_count;
+    int chain_at, param_count;
     struct pi_part allow; /* of a 405 and of OPTIONS */
 
-    /* The request's body, body.c. */
-    struct pi_body_limits body_limits;
-    uint64_t body_left; /* of a body with a length */
-    struct pi_h1_chunks chunks;
-    struct pi_part piece;       /* payload that the last step found and nobody has taken */
-    struct pi_fields *trailers; /* NULL: none */
-    bool body_ended, was_continued;
-    int body_error;
-    int64_t waited_ns, window_bytes; /* for the rate */
-
     /* What the client did wrong, for the response if the handler returns a failure. */
-    int blame;
     const char *blame_words;
+    int blame;
 
     /* The response, response.c. */
     enum pi_res_state res_state;
-    int status;
+    int status, field_count;
     bool is_chunked, has_no_body, is_hijacked, wants_close;
+    bool body_ended, was_continued;  /* of the request */
+    bool has_proto, proto_is_secure; /* a trusted proxy has said how the client came */
+    int body_error;
     int64_t res_left; /* of the length that was promised; -1: none was */
     int64_t res_bytes;
     struct pi_res_field *fields, *last_field, *res_trailers, *last_trailer;
-    int field_count;
     struct pi_on_begin *on_begin;
     struct pi_deferred *deferred;
     struct pi_value *values;
 
-    /* Not cleared for each request. */
+    /* Not cleared for each request: from here on. */
+    int64_t time_ns;
     const char *params[PI_PARAMS_MAX]; /* in the order of the route's names */
+
+    /* The request's body, set where it has one: body.c. */
+    struct pi_body_limits body_limits;
+    uint64_t body_left; /* of a body with a length */
+    struct pi_h1_chunks chunks;
+    struct pi_part piece;            /* payload that the last step found and nobody has taken */
+    struct pi_fields *trailers;      /* NULL: none */
+    int64_t waited_ns, window_bytes; /* for the rate */
+
     struct pi_h1_request req;
     struct pi_arena arena;
 };
 
+/* On a task's stack, close to its top: what every request touches comes last, next to the task's
+ * record, which is fetched into the cache while another task runs. */
 struct pi_http_conn {
+    char in_first[PI_IN_FIRST];
+    char out[PI_OUT_CAP];
+    _Alignas(PI_ARENA_ALIGN) char arena_first[PI_ARENA_FIRST];
+    struct pier_exchange ex;
+    size_t chunk_at;       /* the chunk in out that is not closed; 0: none */
+    int64_t head_began_ns; /* 0: no byte of it is there */
+    int requests;          /* begun on this connection */
+    bool must_close;       /* after what is in out */
+    bool is_broken;        /* nothing more can be said to this client */
     struct pier_conn *conn;
     const struct pi_http_endpoint *endpoint;
     const _Atomic bool *draining; /* the connection's, put back between requests */
@@ -126,15 +136,6 @@ struct pi_http_conn {
     char *room; /* where raw may lie, while a body is read */
     size_t room_cap;
     size_t out_len;
-    size_t chunk_at;       /* the chunk in out that is not closed; 0: none */
-    int requests;          /* begun on this connection */
-    bool must_close;       /* after what is in out */
-    bool is_broken;        /* nothing more can be said to this client */
-    int64_t head_began_ns; /* 0: no byte of it is there */
-    struct pier_exchange ex;
-    _Alignas(PI_ARENA_ALIGN) char arena_first[PI_ARENA_FIRST];
-    char out[PI_OUT_CAP];
-    char in_first[PI_IN_FIRST];
 };
 
 /* server.c: serves a connection to its end, as a pier_handler; arg: struct pi_http_endpoint. */

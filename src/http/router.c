@@ -298,6 +298,19 @@ static char *label_of(const struct pattern *p)
     return label;
 }
 
+static enum pi_h1_method method_id(const char *name)
+{
+    static const char *const names[] = {
+        [PI_H1_GET] = "GET",         [PI_H1_HEAD] = "HEAD",     [PI_H1_POST] = "POST",
+        [PI_H1_PUT] = "PUT",         [PI_H1_DELETE] = "DELETE", [PI_H1_CONNECT] = "CONNECT",
+        [PI_H1_OPTIONS] = "OPTIONS", [PI_H1_TRACE] = "TRACE",   [PI_H1_PATCH] = "PATCH",
+    };
+    for (size_t i = PI_H1_GET; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], name) == 0)
+            return (enum pi_h1_method)i;
+    return PI_H1_OTHER_METHOD;
+}
+
 static int fill_in(struct pi_route *route, struct pier_router *r, const struct pattern *p)
 {
     struct pi_trie_node *host = host_of(r->root, p->host);
@@ -306,6 +319,8 @@ static int fill_in(struct pi_route *route, struct pier_router *r, const struct p
     route->label = label_of(p);
     if (!host || !route->pattern || !route->label || (p->method.len && !route->method))
         return no_memory(r, p->text);
+    if (route->method)
+        route->method_id = (uint8_t)method_id(route->method);
     int rc;
     struct pi_route **list = place_of(host, route, p->path, &rc);
     if (!list)
@@ -489,19 +504,19 @@ int pi_router_seal(struct pier_router *r)
 
 /* ---- finding ---- */
 
-/* Cuts a path at its slashes. is_dotted: a segment is "." or "..", whose meaning servers do not
- * agree on. */
+/* Cuts a path at its slashes: 0 or a negative code. */
 static int cut_path(struct pi_segments *out, struct pier_exchange *ex, struct pi_part path)
 {
     const char *at = path.at, *end = path.at + path.len;
     out->count = 0;
     out->is_longer = false;
+    out->may_have_dots = ex->req.path_has_percent;
     while (at < end && *at == '/') {
         const char *begin = ++at;
         at = memchr(begin, '/', (size_t)(end - begin));
         at = at ? at : end;
         if (out->count == PI_SEGMENTS_MAX) {
-            out->is_longer = true;
+            out->is_longer = out->may_have_dots = true;
             break;
         }
         struct pi_part part = { begin, (size_t)(at - begin) };
@@ -514,6 +529,7 @@ static int cut_path(struct pi_segments *out, struct pier_exchange *ex, struct pi
                 return (int)len;
             part = (struct pi_part){ decoded, (size_t)len };
         }
+        out->may_have_dots |= part.len > 0 && part.at[0] == '.';
         out->part[out->count++] = part;
     }
     out->tail[out->count] = at;
@@ -631,38 +647,59 @@ static const struct pier_router *group_of(const struct pier_router *r, struct pi
     return r;
 }
 
+/* The host without its port. */
+static struct pi_part host_of_request(const struct pier_router *root, struct pier_exchange *ex)
+{
+    if (!root->hosts.count && !root->groups)
+        return (struct pi_part){ "", 0 };
+    const char *host = pier_req_host(ex);
+    const char *end = host[0] == '[' ? strchrnul(host, ']') : host;
+    return (struct pi_part){ host, (size_t)(end - host) + strcspn(end, ":") };
+}
+
+/* Whether a segment is "." or "..", whose meaning servers do not agree on. */
+static bool has_dot_segment(struct pier_exchange *ex, const struct pi_segments *segments)
+{
+    if (!segments->may_have_dots)
+        return false;
+    const char *decoded = pier_req_path(ex);
+    return has_dots(decoded, strlen(decoded));
+}
+
+static void answer_without_route(struct pier_router *root, struct pier_exchange *ex,
+                                 struct allowed *a, struct pi_part host)
+{
+    if (a->any || ex->req.form == PI_H1_ASTERISK)
+        allow(a, "OPTIONS");
+    ex->allow = (struct pi_part){ a->text, a->text ? strlen(a->text) : 0 };
+    ex->chain = &group_of(root, PI_H1_PART(&ex->req, path), host)->no_route;
+}
+
 int pi_router_find(struct pier_router *r, struct pier_exchange *ex)
 {
     struct pi_segments segments;
     struct pi_part path = PI_H1_PART(&ex->req, path);
-    const char *host = r->root->hosts.count || r->root->groups ? pier_req_host(ex) : "";
-    struct pi_part name = { host, strcspn(host[0] == '[' ? strchrnul(host, ']') : host, ":") };
-    if (host[0] == '[')
-        name.len += (size_t)(strchrnul(host, ']') - host);
     struct allowed a = { .ex = ex };
-    struct pi_trie_search s = { .method = PI_H1_PART(&ex->req, name),
-                                .segments = &segments,
-                                .other = other_method,
-                                .ctx = &a };
+    struct pi_trie_search s;
+    s.method = PI_H1_PART(&ex->req, name);
+    s.method_id = ex->req.method;
+    s.segments = &segments;
+    s.other = other_method;
+    s.ctx = &a;
     if (path.len == 0)
         path = (struct pi_part){ "/", 1 };
     int rc = cut_path(&segments, ex, path);
     if (rc < 0)
         return rc == -ENOMEM ? 503 : 400;
-    if (memmem(path.at, path.len, "/.", 2) || ex->req.path_has_percent) {
-        const char *decoded = pier_req_path(ex);
-        if (has_dots(decoded, strlen(decoded)))
-            return 400;
+    if (has_dot_segment(ex, &segments))
+        return 400;
+    struct pi_part host = host_of_request(r->root, ex);
+    if (ex->req.form == PI_H1_ASTERISK || !find_in_hosts(r->root, &s, host)) {
+        answer_without_route(r->root, ex, &a, host);
+        return 0;
     }
-    if (ex->req.form != PI_H1_ASTERISK && find_in_hosts(r->root, &s, name)) {
-        ex->route = s.found;
-        ex->chain = &s.found->chain;
-        set_limits(ex, &s.found->opts);
-        return keep_params(ex, &s) < 0 ? 503 : 0;
-    }
-    if (a.any || ex->req.form == PI_H1_ASTERISK)
-        allow(&a, "OPTIONS");
-    ex->allow = (struct pi_part){ a.text, a.text ? strlen(a.text) : 0 };
-    ex->chain = &group_of(r->root, path, name)->no_route;
-    return 0;
+    ex->route = s.found;
+    ex->chain = &s.found->chain;
+    set_limits(ex, &s.found->opts);
+    return keep_params(ex, &s) < 0 ? 503 : 0;
 }

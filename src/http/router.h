@@ -10,7 +10,7 @@
 #ifndef PI_HTTP_ROUTER_H
 #define PI_HTTP_ROUTER_H
 
-#include "http/fields.h"
+#include "http/h1_wire.h"
 
 #include <pier/http.h>
 
@@ -36,6 +36,7 @@ struct pi_route {
     struct pi_route *next, *next_listed; /* at one place of the trie; of one router */
     char *pattern, *method;              /* method NULL: all */
     char *label;                         /* host and path, with those of the groups, for figures */
+    uint8_t method_id;                   /* enum pi_h1_method */
     char **names;                        /* of the parameters, in their order */
     int name_count;
     struct pier_router *router;

@@ -130,7 +130,7 @@ static ssize_t next_head(struct pi_http_conn *h, int *bad)
 static void begin(struct pi_http_conn *h, size_t head_len)
 {
     struct pier_exchange *ex = &h->ex;
-    memset(ex, 0, offsetof(struct pier_exchange, params));
+    memset(ex, 0, offsetof(struct pier_exchange, time_ns));
     ex->h = h;
     ex->time_ns = pi_coarse_now(pi_task_self());
     h->raw = h->room = h->in + h->in_start + head_len;
@@ -267,7 +267,7 @@ static void refuse(struct pi_http_conn *h, int status, const char *words)
 
 static void open_conn(struct pi_http_conn *h, struct pier_conn *c, const struct pi_http_endpoint *e)
 {
-    memset(h, 0, offsetof(struct pi_http_conn, ex));
+    memset(&h->chunk_at, 0, sizeof *h - offsetof(struct pi_http_conn, chunk_at));
     h->conn = c;
     h->endpoint = e;
     h->draining = c->draining;

@@ -27,7 +27,7 @@ static struct pi_trie_slot *slot_of(const struct pi_trie_map *map, const char *n
 {
     size_t at = hash(name, len) & (map->cap - 1);
     while (map->slots[at].name &&
-           (map->slots[at].len != len || memcmp(map->slots[at].name, name, len) != 0))
+           (map->slots[at].len != len || (len > 0 && memcmp(map->slots[at].name, name, len) != 0)))
         at = (at + 1) & (map->cap - 1);
     return &map->slots[at];
 }
@@ -100,35 +100,34 @@ void pi_trie_free(struct pi_trie_node *node)
 
 /* ---- searching ---- */
 
-static bool is_method(const struct pi_route *r, struct pi_part method)
-{
-    if (!r->method)
-        return true;
-    if (strlen(r->method) == method.len && memcmp(r->method, method.at, method.len) == 0)
-        return true;
-    bool is_head = method.len == 4 && memcmp(method.at, "HEAD", 4) == 0;
-    return is_head && strcmp(r->method, "GET") == 0;
-}
-
-/* A route that names the method goes before one that takes GET for HEAD, and that before one for
- * all. */
-static int rank(const struct pi_route *r, struct pi_part method)
+/* Whether a route serves the method, and how well: 3 by its name, 2 GET for HEAD, 1 as any; 0 not.
+ */
+static int rank(const struct pi_route *r, const struct pi_trie_search *s)
 {
     if (!r->method)
         return 1;
-    return strlen(r->method) == method.len ? 3 : 2;
+    if (r->method_id != s->method_id)
+        return r->method_id == PI_H1_GET && s->method_id == PI_H1_HEAD ? 2 : 0;
+    if (s->method_id != PI_H1_OTHER_METHOD)
+        return 3;
+    bool is_same = strlen(r->method) == s->method.len &&
+                   memcmp(r->method, s->method.at, s->method.len) == 0;
+    return is_same ? 3 : 0;
 }
 
 static bool choose(const struct pi_route *list, struct pi_trie_search *s)
 {
-    const struct pi_route *best = NULL;
-    for (const struct pi_route *r = list; r; r = r->next)
-        if (is_method(r, s->method) && (!best || rank(r, s->method) > rank(best, s->method)))
-            best = r;
-    for (const struct pi_route *r = list; r && !best; r = r->next)
+    int best = 0;
+    for (const struct pi_route *r = list; r; r = r->next) {
+        int here = rank(r, s);
+        if (here > best) {
+            best = here;
+            s->found = r;
+        }
+    }
+    for (const struct pi_route *r = list; r && best == 0; r = r->next)
         s->other(s->ctx, r);
-    s->found = best;
-    return best != NULL;
+    return best > 0;
 }
 
 /* As deep as patterns are. */

@@ -40,12 +40,13 @@ struct pi_segments {
     struct pi_part part[PI_SEGMENTS_MAX];
     const char *tail[PI_SEGMENTS_MAX + 1]; /* the raw path from that segment on */
     int count;                             /* at most PI_SEGMENTS_MAX */
-    bool is_longer;
+    bool is_longer, may_have_dots;
 };
 
 /* What a search asks and finds. */
 struct pi_trie_search {
     struct pi_part method;
+    uint8_t method_id; /* enum pi_h1_method */
     const struct pi_segments *segments;
     const struct pi_route *found;
     struct pi_part params[16]; /* raw {name...} last; PI_PARAMS_MAX */

@@ -155,11 +155,15 @@ static void alternate_families(struct pi_addr *out, const struct pi_resolve *r, 
     }
 }
 
-static int by_name(struct pi_addr *out, const struct pi_url *url, bool passive, int64_t deadline_ns,
-                   const char *what)
+static int by_name(struct pi_addr *out, const struct pi_url *url, const struct pi_addr_ask *ask)
 {
-    int flags = (url->is_literal ? AI_NUMERICHOST : 0) | (passive ? AI_PASSIVE : 0);
-    struct pi_resolve *r = pi_resolve_host(url->host, AF_UNSPEC, flags, deadline_ns, what);
+    struct pi_ask names = { .host = url->host,
+                            .flags = (url->is_literal ? AI_NUMERICHOST : 0) |
+                                     (ask->passive ? AI_PASSIVE : 0),
+                            .deadline_ns = ask->deadline_ns,
+                            .what = ask->what,
+                            .servers = ask->servers };
+    struct pi_resolve *r = pi_resolve_host(&names, ask->rest);
     if (!r)
         return pier_error_code();
     int count = r->count;
@@ -168,16 +172,36 @@ static int by_name(struct pi_addr *out, const struct pi_url *url, bool passive, 
     return count;
 }
 
-int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
-                    int64_t deadline_ns, const char *what)
+int pi_addr_find(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url,
+                 const struct pi_addr_ask *ask)
 {
+    if (ask->rest)
+        *ask->rest = NULL;
     if (url->scheme == PI_UNIX)
         return from_path(out, url);
     if (url->host[0] != '\0')
-        return by_name(out, url, passive, deadline_ns, what);
-    set_in6(&out[0], passive ? in6addr_any : in6addr_loopback, url->port);
-    set_in(&out[1], passive ? INADDR_ANY : INADDR_LOOPBACK, url->port);
+        return by_name(out, url, ask);
+    set_in6(&out[0], ask->passive ? in6addr_any : in6addr_loopback, url->port);
+    set_in(&out[1], ask->passive ? INADDR_ANY : INADDR_LOOPBACK, url->port);
     return 2;
+}
+
+int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
+                    int64_t deadline_ns, const char *what)
+{
+    const struct pi_addr_ask ask = { .passive = passive, .deadline_ns = deadline_ns, .what = what };
+    return pi_addr_find(out, url, &ask);
+}
+
+int pi_addr_find_rest(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url,
+                      struct pi_lookup *rest)
+{
+    struct pi_resolve *r = pi_resolve_rest(rest);
+    int count = r ? r->count : 0;
+    for (int i = 0; i < count; i++)
+        copy_addr(&out[i], &r->addrs[i].any, url->port);
+    pi_free(r);
+    return count;
 }
 
 /* ---- of datagrams ---- */

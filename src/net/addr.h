@@ -45,6 +45,22 @@ bool pi_addr_equal(const struct pi_addr *a, const struct pi_addr *b);
 int pi_addr_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
                     int64_t deadline_ns, const char *what);
 
+struct pi_lookup;
+
+/* The same with more to say; zero is the default. */
+struct pi_addr_ask {
+    bool passive;
+    int64_t deadline_ns;
+    const char *what, *servers; /* servers: as in struct pier_resolve_opts */
+    struct pi_lookup **rest;    /* of pi_resolve_host() */
+};
+int pi_addr_find(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url,
+                 const struct pi_addr_ask *ask);
+
+/* Waits for the rest of a look-up, which is then no more: how many addresses came, maybe none. */
+int pi_addr_find_rest(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url,
+                      struct pi_lookup *rest);
+
 /* Reads an address of the family without a port ("239.1.2.3", "ff02::1") into its struct in_addr or
  * in6_addr; whether it is one. */
 bool pi_addr_read_ip(void *out, sa_family_t family, const char *text);

@@ -45,6 +45,7 @@ struct pier_conn {
     bool write_ended;             /* half-closed by us */
     bool is_owned;                /* a server's: the memory is not the caller's to free */
     bool may_idle;                /* its handler may return PI_IDLE: see idle.c */
+    bool is_proxied;              /* a trusted proxy's header is still to come: see proxy.c */
     const _Atomic bool *draining; /* of the server that accepted it; NULL: dialled */
     int64_t read_timeout_ns, write_timeout_ns; /* 0: none */
     int64_t bytes_read, bytes_written;
@@ -58,8 +59,9 @@ struct pier_conn {
         struct sockaddr_in6 in6;
     } peer; /* as accepted or dialled; unix: the family alone */
     char *peer_text, *local_text;
-    struct pi_child *child;        /* of pier_exec() */
-    void *own;                     /* the transport's */
+    struct pi_child *child; /* of pier_exec() */
+    void *own;              /* the transport's */
+    uint64_t who;           /* the client that such a header named, as of struct pi_accepted */
     struct pier_conn *prev, *next; /* a worker's connections */
 };
 

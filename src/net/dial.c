@@ -4,11 +4,13 @@
  *
  * The attempts are made one after the other in the caller; only when one has not answered within
  * the attempt delay do it and those that follow become tasks that race. So most dials cost no task,
- * and a plain thread no loop. The first that connects cancels the others.
+ * and a plain thread no loop. The first that connects cancels the others. The race also begins at
+ * once when one family's addresses are there and the other's late: those join it when they come.
  */
 #define _GNU_SOURCE
 #include "net/dial.h"
 #include "net/tls.h"
+#include "net/resolve.h"
 #include "net/udp.h"
 
 #include "base/assert.h"
@@ -24,7 +26,7 @@ enum {
 
 struct attempt {
     struct race *race;
-    const struct pi_addr *addr;
+    struct pi_addr addr;
     struct io_fd io;
     struct io_op op;
 };
@@ -40,12 +42,20 @@ struct race {
     int64_t deadline_ns;
     const struct pier_dial_opts *opts;
     struct pi_dial_times *times; /* or NULL */
+    const struct pi_url *url;
+    struct pi_lookup *rest; /* the addresses of the other family are still to come */
+    int64_t next_ns;        /* not before then, unless all others have failed */
 };
+
+static bool has_passed(int64_t deadline_ns)
+{
+    return deadline_ns && deadline_ns <= pi_clock_ns();
+}
 
 /* Opens the socket; connect_until() does the rest. */
 static int begin(struct attempt *a)
 {
-    const struct pi_addr *addr = a->addr;
+    const struct pi_addr *addr = &a->addr;
     int fd = io_sockets()->open(addr->any.sa_family, SOCK_STREAM);
     if (fd < 0)
         return fd;
@@ -70,11 +80,6 @@ static void give_up(struct attempt *a, int error)
     a->race->error = error;
 }
 
-static bool has_passed(int64_t deadline_ns)
-{
-    return deadline_ns && deadline_ns <= pi_clock_ns();
-}
-
 /* Waits for the attempt until then: 0 when it is connected; the socket is closed on any failure but
  * -ETIMEDOUT and cancellation. */
 static int connect_until(struct attempt *a, int64_t until_ns)
@@ -82,7 +87,7 @@ static int connect_until(struct attempt *a, int64_t until_ns)
     for (;;) {
         a->op.deadline_ns = until_ns;
         int rc = (int)io_run(&a->op);
-        if (rc != -ENOBUFS || a->addr->any.sa_family != AF_UNIX)
+        if (rc != -ENOBUFS || a->addr.any.sa_family != AF_UNIX)
             return rc;
         a->op.len = 0;
         rc = pier_sleep(BACKLOG_RETRY_MS * PIER_MILLISECOND);
@@ -91,6 +96,38 @@ static int connect_until(struct attempt *a, int64_t until_ns)
         if (rc < 0)
             return rc;
     }
+}
+
+/* ---- addresses that come later ---- */
+
+/* One of the new ones, then one of those that have not had their turn (RFC 8305, 4 and 5). */
+static void add_addrs(struct race *race, const struct pi_addr *more, int more_count)
+{
+    struct pi_addr old[PI_ADDRS_MAX];
+    int old_count = race->count - race->started, from_more = 0, from_old = 0;
+    for (int i = 0; i < old_count; i++)
+        old[i] = race->attempts[race->started + i].addr;
+    race->count = race->started;
+    while (race->count < PI_ADDRS_MAX && (from_more < more_count || from_old < old_count)) {
+        struct attempt *a = &race->attempts[race->count++];
+        bool is_more = from_more < more_count && (from_more <= from_old || from_old == old_count);
+        *a = (struct attempt){ .race = race,
+                               .addr = is_more ? more[from_more++] : old[from_old++],
+                               .io.fd = -1 };
+    }
+}
+
+/* A task: the rest of the look-up. */
+static int await_rest(void *arg)
+{
+    struct race *race = *(struct race **)arg;
+    struct pi_addr more[PI_ADDRS_MAX];
+    int count = pi_addr_find_rest(more, race->url, race->rest);
+    race->rest = NULL;
+    add_addrs(race, more, count);
+    if (race->pending == 0 || has_passed(race->next_ns))
+        pi_ready(race->starter, 0);
+    return 0;
 }
 
 /* ---- the race ---- */
@@ -122,6 +159,7 @@ static int start_attempt(struct race *race)
 {
     struct attempt *a = &race->attempts[race->started++];
     int rc = begin(a);
+    race->next_ns = pier_after(ATTEMPT_DELAY_MS * PIER_MILLISECOND);
     if (rc == 0) {
         rc = spawn_attempt(race, a);
         if (rc < 0)
@@ -140,15 +178,17 @@ static int start_the_rest(struct race *race)
     struct pi_task *self = pi_task_self();
     race->starter = self;
     int rc = 0;
-    while (rc == 0 && race->winner < 0 && (race->started < race->count || race->pending > 0)) {
+    while (rc == 0 && race->winner < 0 &&
+           (race->started < race->count || race->pending > 0 || race->rest)) {
         bool more = race->started < race->count;
         if (more)
             start_attempt(race);
-        if (race->pending == 0)
+        if (race->pending == 0 && (!race->rest || race->started < race->count))
             continue;
-        int64_t delay = more && race->started < race->count
-                            ? pier_after(ATTEMPT_DELAY_MS * PIER_MILLISECOND)
-                            : race->deadline_ns;
+        bool is_next = race->rest || (more && race->started < race->count);
+        int64_t delay = is_next ? race->next_ns : race->deadline_ns;
+        if (race->rest && has_passed(delay))
+            delay = race->deadline_ns;
         self->waits_for = "connect";
         rc = pi_park(self, pi_deadline(self, delay), true);
         if (rc == -ETIMEDOUT && pi_cancel_check(self) == 0 && !has_passed(race->deadline_ns))
@@ -177,11 +217,35 @@ static int race_on(struct race *race)
     return rc < 0 ? rc : race->error;
 }
 
+/* The same where none has begun, and more addresses are on their way. -EAGAIN: without a task for
+ * those, which are left out, there is no race. */
+static int race_for_more(struct race *race)
+{
+    pier_scope_open(&race->scope, 0);
+    race->starter = pi_task_self();
+    int rc = pi_spawn_copy(&race->scope, "resolve", await_rest, &race, sizeof race);
+    if (rc == 0) {
+        rc = start_the_rest(race);
+    } else {
+        pi_resolve_leave(race->rest);
+        race->rest = NULL;
+        rc = -EAGAIN;
+    }
+    pier_scope_cancel(&race->scope);
+    pier_scope_join(&race->scope);
+    if (race->winner >= 0)
+        return 0;
+    return rc < 0 ? rc : race->error;
+}
+
 /* Connects to one of the addresses: 0, and race->winner is set; or the code of the failure. */
 static int connect_any(struct race *race)
 {
     race->winner = -1;
     race->error = -EHOSTUNREACH;
+    int more = race->rest ? race_for_more(race) : -EAGAIN;
+    if (more != -EAGAIN)
+        return more;
     while (race->started < race->count) {
         struct attempt *a = &race->attempts[race->started++];
         int rc = begin(a);
@@ -216,7 +280,7 @@ static int dial_addrs(struct race *race, const struct pi_addr *addrs, int count,
 {
     race->count = count;
     for (int i = 0; i < count; i++)
-        race->attempts[i] = (struct attempt){ .race = race, .addr = &addrs[i], .io.fd = -1 };
+        race->attempts[i] = (struct attempt){ .race = race, .addr = addrs[i], .io.fd = -1 };
     int rc = connect_any(race);
     if (rc < 0 && race->told && rc == pier_error_code())
         return rc;
@@ -227,7 +291,12 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
                               struct race *race, const char *what)
 {
     struct pi_addr addrs[PI_ADDRS_MAX];
-    int count = pi_addr_resolve(addrs, url, false, race->deadline_ns, what);
+    const struct pi_addr_ask ask = { .deadline_ns = race->deadline_ns,
+                                     .what = what,
+                                     .servers = opts ? opts->servers : NULL,
+                                     .rest = &race->rest };
+    race->url = url;
+    int count = pi_addr_find(addrs, url, &ask);
     if (count > 0 && race->times)
         race->times->resolved_ns = pi_clock_ns();
     if (count < 0 || dial_addrs(race, addrs, count, what) < 0)
@@ -235,8 +304,8 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
     if (race->times)
         race->times->connected_ns = pi_clock_ns();
     struct attempt *won = &race->attempts[race->winner];
-    struct pier_conn *c = pi_conn_new(won->io.fd, pi_transport_of(won->addr->any.sa_family),
-                                      &won->addr->any, opts);
+    struct pier_conn *c = pi_conn_new(won->io.fd, pi_transport_of(won->addr.any.sa_family),
+                                      &won->addr.any, opts);
     if (!c)
         io_sockets()->close(won->io.fd);
     return c;

@@ -13,20 +13,18 @@
 
 #include "base/assert.h"
 #include "net/limit.h"
+#include "net/networks.h"
 #include "task/sockets.h"
 
-#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum {
-    LOOK_MS = 1000,                /* between two looks at the files */
-    SAY_EVERY_MS = 1000,           /* of what was refused */
-    FILE_MOST = 256 * 1024 * 1024, /* ten million networks: anything larger is no list */
-    RATE_MS = 1000,                /* .rate_ms: a second */
+    LOOK_MS = 1000,      /* between two looks at the files */
+    SAY_EVERY_MS = 1000, /* of what was refused */
+    RATE_MS = 1000,      /* .rate_ms: a second */
 };
 
 /* The most that a time may be, so that sums of times are times. */
@@ -60,19 +58,13 @@ struct pi_firewall {
     struct counts *counts;
     struct pi_limits *limits; /* in the same block */
     size_t block_size;
-    int slot;
+    int slot;                /* -1: it counts nobody */
     int64_t ban_ns;          /* for who comes too fast; 0: none */
     struct pier_scope scope; /* of the watching task */
     bool is_watched;
 };
 
 /* ---- files ---- */
-
-/* Everything else is the name of a file; one that looks like an address is written "./10.txt". */
-static bool is_network(const char *text)
-{
-    return (text[0] >= '0' && text[0] <= '9') || strchr(text, ':') != NULL;
-}
 
 static struct stamp stamp_of(const char *path)
 {
@@ -88,87 +80,7 @@ static bool is_same_stamp(const struct stamp *a, const struct stamp *b)
            a->modified.tv_sec == b->modified.tv_sec && a->modified.tv_nsec == b->modified.tv_nsec;
 }
 
-/* Reads up to size bytes: how many there were. What is added meanwhile changes the stamp, and is
- * read next time. */
-static ssize_t read_all(int fd, char *bytes, size_t size)
-{
-    size_t len = 0;
-    while (len < size) {
-        ssize_t n = read(fd, bytes + len, size - len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        len += (size_t)n;
-    }
-    return (ssize_t)len;
-}
-
-/* A file's bytes, to be freed; NULL and a negative *len with words. Not by way of task/file.h: a
- * process that forks must have no thread that reads. */
-static char *read_open(int fd, const char *path, ssize_t *len)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0) {
-        *len = pi_fail(-errno, "firewall: %s", path);
-        return NULL;
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size > FILE_MOST) {
-        *len = pi_fail_text(-EINVAL, "firewall: %s: %s", path,
-                            S_ISREG(st.st_mode) ? "larger than 256 MiB" : "not a regular file");
-        return NULL;
-    }
-    char *bytes = pi_alloc((size_t)st.st_size + 1);
-    *len = bytes ? read_all(fd, bytes, (size_t)st.st_size) : -ENOMEM;
-    if (*len >= 0)
-        return bytes;
-    pi_free(bytes);
-    pi_fail((int)*len, "firewall: %s", path);
-    return NULL;
-}
-
-static char *read_file(const char *path, ssize_t *len)
-{
-    int fd;
-    do
-        fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    while (fd < 0 && errno == EINTR);
-    if (fd < 0) {
-        *len = pi_fail(-errno, "firewall: %s", path);
-        return NULL;
-    }
-    char *bytes = read_open(fd, path, len);
-    close(fd);
-    return bytes;
-}
-
 /* ---- reading the lists ---- */
-
-static int add_network(struct pi_cidrs *all, const char *text, bool denies)
-{
-    struct pi_cidr_fault fault;
-    int rc = pi_cidrs_read(all, text, strlen(text), denies, &fault);
-    if (rc == -EINVAL)
-        return pi_fail_text(rc, "firewall: \"%s\": %s", text, fault.why);
-    return rc < 0 ? pi_fail(rc, "firewall") : 0;
-}
-
-static int add_file(struct pi_cidrs *all, const char *path, bool denies)
-{
-    struct pi_cidr_fault fault;
-    ssize_t len;
-    char *bytes = read_file(path, &len);
-    if (!bytes)
-        return (int)len;
-    int rc = pi_cidrs_read(all, bytes, (size_t)len, denies, &fault);
-    pi_free(bytes);
-    if (rc == -EINVAL)
-        return pi_fail_text(rc, "firewall: %s:%zu:%zu: %s", path, fault.line, fault.column,
-                            fault.why);
-    return rc < 0 ? pi_fail(rc, "firewall: %s", path) : 0;
-}
 
 struct reading {
     const struct pi_firewall *firewall;
@@ -184,9 +96,7 @@ static int read_lists(void *arg)
     struct pi_cidrs all = { 0 };
     int rc = 0;
     for (int i = 0; i < fw->list_count && rc == 0; i++) {
-        bool denies = i >= fw->allow_count;
-        rc = is_network(fw->lists[i]) ? add_network(&all, fw->lists[i], denies)
-                                      : add_file(&all, fw->lists[i], denies);
+        rc = pi_networks_read(&all, fw->lists[i], i >= fw->allow_count, "firewall");
     }
     if (rc == 0) {
         r->networks = all.count;
@@ -207,7 +117,7 @@ static int load(struct pi_firewall *fw, size_t *networks)
 {
     struct reading r = { .firewall = fw };
     for (int i = 0; i < fw->list_count; i++) /* before: what changes later is seen then */
-        fw->stamps[i] = is_network(fw->lists[i]) ? (struct stamp){ 0 } : stamp_of(fw->lists[i]);
+        fw->stamps[i] = pi_is_network(fw->lists[i]) ? (struct stamp){ 0 } : stamp_of(fw->lists[i]);
     int rc = reads_aside(fw) ? pier_offload(read_lists, &r) : read_lists(&r);
     if (rc < 0) {
         pi_cidr_set_free(r.rules);
@@ -227,7 +137,8 @@ static int load(struct pi_firewall *fw, size_t *networks)
 static bool has_changed(const struct pi_firewall *fw)
 {
     for (int i = 0; i < fw->list_count; i++) {
-        struct stamp now = is_network(fw->lists[i]) ? (struct stamp){ 0 } : stamp_of(fw->lists[i]);
+        struct stamp now = pi_is_network(fw->lists[i]) ? (struct stamp){ 0 }
+                                                       : stamp_of(fw->lists[i]);
         if (!is_same_stamp(&now, &fw->stamps[i]))
             return true;
     }
@@ -253,12 +164,16 @@ static void look(struct pi_firewall *fw)
 
 static int watch(void *arg)
 {
-    struct pi_firewall *fw = *(struct pi_firewall **)arg;
+    struct pi_worker *w = *(struct pi_worker **)arg;
+    struct pi_firewall *fw = w->server->firewall;
     pier_scope_open(&fw->scope, 0);
     fw->is_watched = true;
-    do /* at once: a worker that was started again has what its parent read long ago */
+    /* At once: a worker that was started again has what its parent read long ago. */
+    while (!w->stopping) {
         look(fw);
-    while (pier_sleep(LOOK_MS * PIER_MILLISECOND) == 0);
+        if (pier_sleep(LOOK_MS * PIER_MILLISECOND) < 0)
+            break;
+    }
     fw->is_watched = false;
     return pier_scope_join(&fw->scope);
 }
@@ -268,7 +183,7 @@ int pi_firewall_watch(struct pi_worker *w)
     struct pi_firewall *fw = w->server->firewall;
     if (!fw || !fw->has_files || w != &w->server->workers[0])
         return 0;
-    return pi_spawn_copy(&w->scope, "watch the firewall's files", watch, &fw, sizeof fw);
+    return pi_spawn_copy(&w->scope, "watch the firewall's files", watch, &w, sizeof w);
 }
 
 void pi_firewall_unwatch(struct pi_worker *w)
@@ -301,7 +216,7 @@ static int copy_lists(struct pi_firewall *fw, const struct pier_firewall_opts *o
         if (!fw->lists[i])
             return -ENOMEM;
         fw->list_count = i + 1;
-        fw->has_files |= !is_network(fw->lists[i]);
+        fw->has_files |= !pi_is_network(fw->lists[i]);
     }
     return 0;
 }
@@ -407,6 +322,11 @@ void pi_firewall_set_slot(struct pier_server *s, int slot)
 {
     if (s->firewall)
         s->firewall->slot = slot;
+}
+
+void pi_firewall_count_nobody(struct pier_server *s)
+{
+    pi_firewall_set_slot(s, -1);
 }
 
 void pi_firewall_clear_slot(struct pier_server *s, int slot)
@@ -526,6 +446,8 @@ bool pi_firewall_enter(struct pier_server *s, const struct sockaddr *addr, uint6
     uint64_t id = pi_limits_id(fw->limits, &ip);
     if (!pass(fw, id))
         return refuse(fw, TOO_FAST, addr);
+    if (fw->slot < 0)
+        return true;
     pthread_mutex_lock(&fw->lock);
     bool entered = pi_limits_enter(fw->limits, fw->slot, id);
     pthread_mutex_unlock(&fw->lock);

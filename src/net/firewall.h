@@ -29,6 +29,8 @@ void pi_firewall_turn_away(int fd);
 /* In a worker process: which slot's counts are its own; and, in its parent, that it is no more. */
 void pi_firewall_set_slot(struct pier_server *s, int slot);
 void pi_firewall_clear_slot(struct pier_server *s, int slot);
+/* In a connection's own process: what that counted would stay when it crashes. */
+void pi_firewall_count_nobody(struct pier_server *s);
 
 /* Looks at the files every second, in a task of the worker's scope, and reads them again when they
  * have changed; ends that. 0 or a negative code. */

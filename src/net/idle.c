@@ -10,7 +10,7 @@
  * two.
  */
 #define _GNU_SOURCE
-#include "net/server.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #include "base/assert.h"
@@ -48,6 +48,7 @@ static void release(struct idle *i)
 static void end_silently(struct idle *i)
 {
     pi_conn_fini(&i->conn);
+    pi_proxy_end(&i->conn);
     release(i);
 }
 

@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "net/datagram.h"
+#include "net/firewall.h"
 #include "net/server.h"
 #include "net/tls.h"
 
@@ -60,6 +61,7 @@ static _Noreturn void serve_in_child(struct pi_worker *w, const struct pi_accept
 {
     struct pi_task *self = pi_task_self();
     child.server = w->server;
+    pi_firewall_count_nobody(w->server);
     let_go(w, a);
     self->name = a->listener->endpoint->text;
     self->born_ns = pi_clock_ns();

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * net/resolve.c - names of hosts: their addresses, the names of addresses, this host's own.
+ * net/resolve.c - names of hosts: their addresses, the names of addresses, this host's own; and who
+ * is asked for them: the table of hosts(5), the name servers, or the system's own functions.
  *
- * What asks somebody else (getaddrinfo(3), getnameinfo(3)) runs on an offload thread, until a
- * deadline: then the thread is left to it, and the answer to nobody. A simulation answers for its
- * hosts. Invariant: a record belongs to the thread that asks until it is given back.
+ * These (getaddrinfo(3), getnameinfo(3)) run on an offload thread, until a deadline: then the
+ * thread is left to them, and the answer to nobody. A simulation answers for its hosts. Invariant:
+ * a record belongs to the thread that asks until it is given back.
  */
 #define _GNU_SOURCE
 #include "net/resolve.h"
 
 #include "base/assert.h"
 #include "net/addr.h"
+#include "net/hosts.h"
 #include "task/offload.h"
 #include "task/sockets.h"
 
@@ -121,12 +123,69 @@ static struct pi_resolve *answered(struct pi_resolve *r, const char *what)
     return NULL;
 }
 
-static struct pi_resolve *ask_others(struct pi_resolve *r, int64_t deadline_ns, const char *what)
+/* ---- who is asked ---- */
+
+static bool is_own_name(const char *host)
 {
-    int rc = pi_offload_abandon(IO_RESOLVE, r, look_up, r, free_lookup, deadline_ns);
+    char own[PI_RESOLVE_HOST];
+    return gethostname(own, sizeof own - 1) == 0 && strcasecmp(own, host) == 0;
+}
+
+/* Whether the system's function knows more than its files and name servers: other sources answer
+ * for single labels, for .local (RFC 6762) and for this host's name (nss-myhostname(8)). */
+static bool is_systems(const struct pi_dns_conf *conf, const char *host)
+{
+    size_t len = strlen(host);
+    if (conf->has_own_servers)
+        return false;
+    if (len > 0 && host[len - 1] == '.')
+        len--;
+    bool is_local = len >= 6 && strncasecmp(host + len - 6, ".local", 6) == 0;
+    return conf->is_strange || is_local || !memchr(host, '.', len) || is_own_name(host);
+}
+
+/* 0, r has the answer; 1: r is to be passed to the system's function; a negative code. */
+static int ask_servers(struct pi_resolve *r, const struct pi_ask *ask, struct pi_lookup **rest)
+{
+    struct pi_dns_conf *conf = pi_dns_conf_get(ask->servers, ask->what);
+    if (!conf)
+        return pier_error_code();
+    pi_dns_say(ask->trace, "the settings are read, name servers: %d", conf->server_count);
+    int rc = 1;
+    bool is_name = r->kind == PI_RESOLVE_NAME;
+    const char *name = is_name ? pi_hosts_name(conf->hosts, &r->addrs[0].any) : NULL;
+    if (!conf->is_strange && (name || (!is_name && pi_hosts_find(conf->hosts, r)))) {
+        if (name)
+            snprintf(r->host, sizeof r->host, "%s", name);
+        pi_dns_say(ask->trace, "in the table of hosts");
+        rc = 0;
+    } else if (is_name && !conf->is_strange && !r->addrs[0].in6.sin6_scope_id) {
+        rc = pi_lookup_name(r, conf, ask);
+    } else if (!is_name && !is_systems(conf, r->host)) {
+        rc = pi_lookup_addrs(r, conf, ask, rest);
+    } else {
+        pi_dns_say(ask->trace, "ask the system (getaddrinfo)");
+    }
+    if (rc == 0 && !is_name)
+        pi_addrs_sort(r);
+    pi_dns_conf_put(conf);
+    return rc;
+}
+
+static struct pi_resolve *ask_others(struct pi_resolve *r, const struct pi_ask *ask,
+                                     struct pi_lookup **rest)
+{
+    int rc = io_is_simulated() ? 1 : ask_servers(r, ask, rest);
+    if (rc < 0) {
+        pi_free(r);
+        return NULL;
+    }
     if (rc == 0)
-        return answered(r, what);
-    pi_fail(rc, "%s", what);
+        return answered(r, ask->what);
+    rc = pi_offload_abandon(IO_RESOLVE, r, look_up, r, free_lookup, ask->deadline_ns);
+    if (rc == 0)
+        return answered(r, ask->what);
+    pi_fail(rc, "%s", ask->what);
     return NULL;
 }
 
@@ -151,23 +210,24 @@ static void give_loopback(struct pi_resolve *r)
     }
 }
 
-struct pi_resolve *pi_resolve_host(const char *host, int family, int flags, int64_t deadline_ns,
-                                   const char *what)
+struct pi_resolve *pi_resolve_host(const struct pi_ask *ask, struct pi_lookup **rest)
 {
-    PIER_ASSERT(strlen(host) < PI_RESOLVE_HOST);
-    struct pi_resolve *r = new_lookup(PI_RESOLVE_ADDRS, what);
+    PIER_ASSERT(strlen(ask->host) < PI_RESOLVE_HOST);
+    if (rest)
+        *rest = NULL;
+    struct pi_resolve *r = new_lookup(PI_RESOLVE_ADDRS, ask->what);
     if (!r)
         return NULL;
-    snprintf(r->host, sizeof r->host, "%s", host);
-    r->family = family;
-    r->flags = flags;
-    if (is_localhost(host))
+    snprintf(r->host, sizeof r->host, "%s", ask->host);
+    r->family = ask->family;
+    r->flags = ask->flags;
+    if (is_localhost(ask->host))
         give_loopback(r);
-    else if (flags & AI_NUMERICHOST)
+    else if (ask->flags & AI_NUMERICHOST)
         look_up_addrs(r);
     else
-        return ask_others(r, deadline_ns, what);
-    return answered(r, what);
+        return ask_others(r, ask, rest);
+    return answered(r, ask->what);
 }
 
 /* ---- texts ---- */
@@ -207,25 +267,26 @@ static const char *name_what(struct what *out, const char *verb, const char *nam
     return out->text;
 }
 
-static int check_name(const char *name, const char *what)
+/* The name as it is asked for. */
+static int make_ascii(char out[PI_RESOLVE_HOST], const char *name, const char *what)
 {
+    const char *why = NULL;
     size_t len = strlen(name);
     if (len == 0)
         return pi_fail_text(PIER_ERESOLVE, "%s\"\": the name is empty", what);
     if (len - (name[len - 1] == '.') > NAME_MAX_LEN)
         return pi_fail_text(PIER_ERESOLVE, "%s: longer than %d bytes", what, NAME_MAX_LEN);
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)name[i] >= 0x80)
-            return pi_fail_text(PIER_ERESOLVE, "%s: not ASCII; give its xn-- form (RFC 5891)",
-                                what);
-    if (pi_host_ends_in_number(name, len) && !is_literal(name))
+    int rc = pi_idn_to_ascii(out, PI_RESOLVE_HOST, name, &why);
+    if (rc < 0)
+        return pi_fail_text(rc, "%s: %s", what, why);
+    if (pi_host_ends_in_number(out, strlen(out)) && !is_literal(out))
         return pi_fail_text(PIER_ERESOLVE, "%s: not an IPv4 address", what);
     return 0;
 }
 
 /* ---- public ---- */
 
-static int64_t deadline_of(const struct pier_resolve_opts *opts)
+int64_t pi_resolve_deadline(const struct pier_resolve_opts *opts)
 {
     int ms = opts && opts->timeout_ms ? opts->timeout_ms : TIMEOUT_MS;
     return ms < 0 ? 0 : pier_after(ms * PIER_MILLISECOND);
@@ -234,6 +295,12 @@ static int64_t deadline_of(const struct pier_resolve_opts *opts)
 static int bad_arguments(const char *what, const char *why)
 {
     return pi_fail_text(-EINVAL, "%s: %s", what, why);
+}
+
+static struct pi_dns_trace trace_of(const struct pier_resolve_opts *opts)
+{
+    return (struct pi_dns_trace){ opts ? opts->trace : NULL, opts ? opts->trace_arg : NULL,
+                                  pi_clock_ns() };
 }
 
 int pier_resolve(struct pier_ip *ips, int cap, const char *name,
@@ -247,11 +314,19 @@ int pier_resolve(struct pier_ip *ips, int cap, const char *name,
         return bad_arguments(what, "an IP version is 4 or 6");
     if (cap < 1)
         return bad_arguments(what, "no room for an address");
-    int rc = check_name(name, what);
+    char ascii[PI_RESOLVE_HOST];
+    int rc = make_ascii(ascii, name, what);
     if (rc < 0)
         return rc;
-    struct pi_resolve *r = pi_resolve_host(
-        name, families[version], is_literal(name) ? AI_NUMERICHOST : 0, deadline_of(opts), what);
+    const struct pi_dns_trace trace = trace_of(opts);
+    const struct pi_ask ask = { .host = ascii,
+                                .family = families[version],
+                                .flags = is_literal(ascii) ? AI_NUMERICHOST : 0,
+                                .deadline_ns = pi_resolve_deadline(opts),
+                                .what = what,
+                                .servers = opts ? opts->servers : NULL,
+                                .trace = &trace };
+    struct pi_resolve *r = pi_resolve_host(&ask, NULL);
     if (!r)
         return pier_error_code();
     int count = r->count < cap ? r->count : cap;
@@ -276,7 +351,14 @@ int pier_reverse(char *name, size_t cap, const char *ip, const struct pier_resol
     const char *what = name_what(&buf, "reverse", ip);
     if (!is_literal(ip) || strlen(ip) >= PIER_IP_CAP)
         return bad_arguments(what, "not an IP address");
-    struct pi_resolve *addr = pi_resolve_host(ip, AF_UNSPEC, AI_NUMERICHOST, 0, what);
+    const struct pi_dns_trace trace = trace_of(opts);
+    const struct pi_ask ask = { .host = ip,
+                                .flags = AI_NUMERICHOST,
+                                .deadline_ns = pi_resolve_deadline(opts),
+                                .what = what,
+                                .servers = opts ? opts->servers : NULL,
+                                .trace = &trace };
+    struct pi_resolve *addr = pi_resolve_host(&ask, NULL);
     if (!addr)
         return pier_error_code();
     struct pi_resolve *r = new_lookup(PI_RESOLVE_NAME, what);
@@ -284,7 +366,7 @@ int pier_reverse(char *name, size_t cap, const char *ip, const struct pier_resol
         r->addrs[0] = addr->addrs[0];
     pi_free(addr);
     if (r)
-        r = ask_others(r, deadline_of(opts), what);
+        r = ask_others(r, &ask, NULL);
     if (!r)
         return pier_error_code();
     int rc = put_name(name, cap, r->host, what);

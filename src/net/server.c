@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "net/firewall.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #include "base/assert.h"
@@ -37,6 +38,7 @@ void pier_server_free(struct pier_server *s)
     pi_shared_close(s);
     pi_tls_server_close(s);
     pi_firewall_close(s);
+    pi_proxies_close(s);
     for (int i = 0; i < s->endpoint_count; i++) {
         pi_free(s->endpoints[i].text);
         if (s->endpoints[i].drop)
@@ -142,6 +144,8 @@ int pier_server_listen(struct pier_server *s)
     if (s->opts.model < PIER_TASKS || s->opts.model > PIER_PREFORK)
         return pi_server_remember(s, pi_fail_text(-EINVAL, "listen: the server has no such model"));
     int rc = pi_firewall_open(s);
+    if (rc == 0)
+        rc = pi_proxies_open(s);
     if (rc == 0)
         rc = pi_tls_server_open(s);
     if (rc == 0)

@@ -45,6 +45,7 @@ struct pi_accepted {
     const struct pi_listener *listener;
     struct pi_conv *conv; /* of a udp:// endpoint: fd is everybody's; NULL: a stream */
     uint64_t who;         /* that the firewall has counted it for; 0: nobody */
+    bool is_proxied;      /* it begins with the header of a trusted proxy */
     union {
         struct sockaddr any;
         struct sockaddr_in in;
@@ -180,6 +181,7 @@ struct pier_server {
     struct pi_conn_process *ended; /* the last one that has, to be freed */
     struct pi_tls_server *tls;     /* NULL: no endpoint has it */
     struct pi_firewall *firewall;  /* NULL: everybody is let in */
+    struct pi_cidr_set *proxies;   /* that are trusted; NULL: none */
 };
 
 /* Whether an endpoint may be added still, and its URL: 0 or a negative code. */

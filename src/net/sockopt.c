@@ -81,11 +81,18 @@ int pi_sock_apply(int fd, const struct pier_sock_opts *opts)
     return rc < 0 ? rc : set_congestion_control(fd, o->congestion_control);
 }
 
+/* TLS may be on top of it. */
+static bool is_tcp(const struct pier_conn *c)
+{
+    int family = c->peer.any.sa_family;
+    return !c->transport->is_datagram && (family == AF_INET || family == AF_INET6);
+}
+
 int pier_conn_set_opts(struct pier_conn *c, const struct pier_sock_opts *opts)
 {
     if (!c)
         return pi_conn_null();
-    if (c->transport != &pi_tcp)
+    if (!is_tcp(c))
         return pi_conn_fail(c, "set options of", -EOPNOTSUPP);
     return pi_sock_apply(c->io.fd, opts);
 }
@@ -95,7 +102,7 @@ int pier_tcp_info(struct pier_conn *c, struct pier_tcp_info *info)
     memset(info, 0, sizeof *info);
     if (!c)
         return pi_conn_null();
-    if (c->transport != &pi_tcp)
+    if (!is_tcp(c))
         return pi_conn_fail(c, "TCP figures of", -EOPNOTSUPP);
     struct tcp_info raw;
     socklen_t len = sizeof raw;

@@ -340,9 +340,17 @@ static ssize_t cut(struct pi_tls *t)
     return pi_tls_fail_text(t, "the connection ended without close_notify: it may have been cut");
 }
 
+/* The peer has said its last word, perhaps behind what the last read returned. */
+static bool has_ended(const struct pi_tls *t)
+{
+    return SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN;
+}
+
 static ssize_t read_some(struct pi_tls *t, char *buf, size_t len, int64_t deadline_ns)
 {
     bool has_some = t->in.len > 0 || SSL_has_pending(t->ssl);
+    if (has_ended(t))
+        return 0;
     for (;;) {
         ssize_t n = has_some ? take(t, buf, len) : -EAGAIN;
         if (t->out.len > 0 && send_now(t) < 0 && n == -EAGAIN)
@@ -646,7 +654,7 @@ int pi_tls_handshake(struct pier_conn *c, int64_t deadline_ns)
 bool pi_tls_has_input(const struct pier_conn *c)
 {
     const struct pi_tls *t = c->transport == &pi_tls ? c->own : NULL;
-    return t && (t->in.len > 0 || t->late_error || SSL_pending(t->ssl) > 0);
+    return t && (t->in.len > 0 || t->late_error || has_ended(t) || SSL_pending(t->ssl) > 0);
 }
 
 bool pi_tls_is_everyday(const struct pier_conn *c)

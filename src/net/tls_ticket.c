@@ -153,8 +153,7 @@ static int seal(struct pi_tls_tickets *t, unsigned char *name, unsigned char *iv
     return is_done;
 }
 
-/* 0: no such key, a full handshake follows. 2: good, and a new ticket follows; TLS 1.3 sends one in
- * any case. */
+/* 0: no such key, a full handshake follows. 1: good. 2: good, and a new ticket follows. */
 static int unseal(struct pi_tls_tickets *t, const unsigned char *name, const unsigned char *iv,
                   EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
@@ -174,6 +173,9 @@ int pi_tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
                       EVP_MAC_CTX *mac, int is_new)
 {
     const struct pi_tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    return is_new ? seal(c->tickets, name, iv, cipher, mac)
-                  : unseal(c->tickets, name, iv, cipher, mac);
+    if (is_new)
+        return seal(c->tickets, name, iv, cipher, mac);
+    int rc = unseal(c->tickets, name, iv, cipher, mac);
+    /* Clients use a ticket of TLS 1.3 once (RFC 8446, C.4), so each gets another. */
+    return rc == 1 && SSL_version(ssl) == TLS1_3_VERSION ? 2 : rc;
 }

@@ -10,6 +10,7 @@
 #include "net/url.h"
 
 #include "base/err.h"
+#include "net/resolve.h"
 #include "text/utf8.h"
 
 #include <arpa/inet.h>
@@ -178,14 +179,41 @@ static int check_labels(const struct input *in, struct part name)
     return 0;
 }
 
+/* A name beyond ASCII becomes its xn-- form, in room; any other stays what it is. */
+static int to_ascii(struct part *host, char room[PI_HOST_CAP], const struct input *in)
+{
+    char name[4 * PI_HOST_CAP];
+    const char *why = NULL;
+    bool is_ascii = true;
+    for (size_t i = 0; i < host->len; i++)
+        is_ascii = is_ascii && (unsigned char)host->at[i] < 0x80;
+    if (is_ascii || !pier_utf8_valid(host->at, host->len))
+        return 0;
+    snprintf(name, sizeof name, "%.*s", (int)host->len, host->at);
+    int rc = host->len < sizeof name ? pi_idn_to_ascii(room, PI_HOST_CAP, name, &why) : PIER_EURL;
+    if (rc == -ENOMEM)
+        return pi_fail(rc, "url \"%s\"", in->text);
+    if (rc < 0) {
+        char after[SHOWN_PART_CAP];
+        snprintf(after, sizeof after, ": %s", why ? why : "longer than 253 bytes");
+        return bad_part(in, "the host ", *host, after);
+    }
+    *host = (struct part){ room, strlen(room) };
+    return 0;
+}
+
 static int parse_name(struct pi_url *out, struct input *in, struct part host)
 {
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+    char room[PI_HOST_CAP];
+    int rc = to_ascii(&host, room, in);
+    if (rc < 0)
+        return rc;
     size_t fine = strspn(host.at, allowed);
     if (fine < host.len)
         return bad_part(in, "", first_char(host.at + fine), " cannot be in a host");
-    int rc = check_labels(in, host);
+    rc = check_labels(in, host);
     if (rc < 0)
         return rc;
     keep_host(out, host);

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "net/datagram.h"
 #include "net/firewall.h"
+#include "net/proxy.h"
 #include "net/tls.h"
 
 #include "base/assert.h"
@@ -45,6 +46,7 @@ void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier
     pi_conn_init(c, a->fd, pi_transport_of(a->listener->addr.any.sa_family), &a->peer.any);
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->is_owned = true;
+    c->is_proxied = a->is_proxied;
     c->draining = &s->draining;
 }
 
@@ -89,12 +91,15 @@ void pi_serve_end(struct pier_conn *c, const struct pi_endpoint *e, int rc)
     linger(c);
     pi_tls_say_goodbye(c);
     pi_conn_fini(c);
+    pi_proxy_end(c);
 }
 
 int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_worker *w)
 {
     bool is_plain = !pi_url_has_tls(&e->url) || c->transport == &pi_tls;
-    int rc = is_plain ? 0 : pi_tls_accept(c, w);
+    int rc = c->is_proxied ? pi_proxy_begin(c) : 0;
+    if (rc == 0 && !is_plain)
+        rc = pi_tls_accept(c, w);
     return rc == 0 ? e->handler(c, e->arg) : rc;
 }
 
@@ -383,11 +388,16 @@ static bool is_passing(int rc)
 static void keep(struct pi_acceptor *ac, int fd)
 {
     struct pi_accepted *a = &ac->pending;
+    struct pier_server *s = ac->worker->server;
     if (ac->addr.any.sa_family == AF_INET || ac->addr.any.sa_family == AF_INET6)
         memcpy(&a->peer, &ac->addr, sizeof a->peer);
     else
         a->peer.any.sa_family = AF_UNIX;
-    if (pi_firewall_enter(ac->worker->server, &a->peer.any, &a->who))
+    a->who = 0;
+    a->is_proxied = pi_proxies_have(s, &a->peer.any);
+    /* A proxy has as many connections as all of its clients, who are asked about themselves. */
+    if (a->is_proxied ? pi_firewall_check(s, &a->peer.any)
+                      : pi_firewall_enter(s, &a->peer.any, &a->who))
         a->fd = fd;
     else
         pi_firewall_turn_away(fd);

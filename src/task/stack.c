@@ -27,6 +27,8 @@ enum {
     SLAB_MAX = 1024, /* 256 MiB of address space */
     PAGE = 4096,
     TOP_KEPT = 4 * PAGE, /* of a free stack: what most tasks use again at once */
+    SHALLOW_MOST = 64,   /* free stacks that keep it: 1 MiB, for tasks that come and go */
+    COLD_FIRST = 256,
 };
 
 enum guard_kind { GUARD_UNKNOWN, GUARD_REGION, GUARD_MPROTECT };
@@ -128,18 +130,55 @@ static char *page_after(const char *top)
     return (char *)(((uintptr_t)top - 1) | (PAGE - 1)) + 1;
 }
 
+/* Room to remember one more of which nothing is in memory, not even a link. */
+static bool has_room_for_cold(struct pi_stacks *all)
+{
+    if (all->cold_count < all->cold_cap)
+        return true;
+    size_t cap = all->cold_cap ? 2 * all->cold_cap : COLD_FIRST;
+    char **more = pi_realloc(all->cold, cap * sizeof *more);
+    if (!more)
+        return false;
+    all->cold = more;
+    all->cold_cap = cap;
+    return true;
+}
+
+/* What cannot be given back makes memory larger, not wrong. */
+static void give_back(char *top, size_t kept)
+{
+    char *bottom = pi_stack_bottom(top);
+    madvise(bottom, (size_t)(page_after(top) - kept - bottom), MADV_DONTNEED);
+}
+
 bool pi_stack_trim(struct pi_stacks *all, int count)
 {
     while (all->free && count-- > 0) {
         struct pi_stack_free *stack = all->free;
-        char *bottom = pi_stack_bottom((char *)(stack + 1));
-        char *kept = page_after((char *)(stack + 1)) - TOP_KEPT;
-        madvise(bottom, (size_t)(kept - bottom), MADV_DONTNEED); /* else memory is larger */
+        char *top = (char *)(stack + 1);
         all->free = stack->next;
+        if (all->shallow_count >= SHALLOW_MOST && has_room_for_cold(all)) {
+            give_back(top, 0);
+            all->cold[all->cold_count++] = top;
+            continue;
+        }
+        give_back(top, TOP_KEPT);
         stack->next = all->shallow;
         all->shallow = stack;
+        all->shallow_count++;
     }
     return all->free != NULL;
+}
+
+char *pi_stack_trimmed(struct pi_stacks *all)
+{
+    struct pi_stack_free *stack = all->shallow;
+    if (stack) {
+        all->shallow = stack->next;
+        all->shallow_count--;
+        return (char *)(stack + 1);
+    }
+    return all->cold_count > 0 ? all->cold[--all->cold_count] : pi_stack_fresh(all);
 }
 
 size_t pi_stack_depth(char *top)
@@ -163,5 +202,6 @@ void pi_stack_fini(struct pi_stacks *all)
         munmap(slab->base, slab->count * PI_STACK_SIZE);
         pi_free(slab);
     }
+    pi_free(all->cold);
     *all = (struct pi_stacks){ 0 };
 }

@@ -35,6 +35,9 @@ struct pi_stack_slab {
 struct pi_stacks {
     struct pi_stack_free *free;    /* most recently used first: its top page is warm */
     struct pi_stack_free *shallow; /* the same, and no more than its top is in memory */
+    size_t shallow_count;
+    char **cold; /* tops of those of which nothing is in memory */
+    size_t cold_count, cold_cap;
     struct pi_stack_slab *slabs;
     size_t total;
 };
@@ -42,13 +45,14 @@ struct pi_stacks {
 /* The top of a stack (exclusive, aligned to 64), or NULL: the task's failure says why. The stack is
  * [top - PI_STACK_SIZE + PI_STACK_GUARD - colour, top). */
 char *pi_stack_fresh(struct pi_stacks *all);
+/* The same, of those that have been trimmed, if there is one. */
+char *pi_stack_trimmed(struct pi_stacks *all);
 static inline char *pi_stack_get(struct pi_stacks *all)
 {
-    struct pi_stack_free **list = all->free ? &all->free : &all->shallow;
-    struct pi_stack_free *warm = *list;
+    struct pi_stack_free *warm = all->free;
     if (!warm)
-        return pi_stack_fresh(all);
-    *list = warm->next;
+        return pi_stack_trimmed(all);
+    all->free = warm->next;
     return (char *)(warm + 1);
 }
 /* The lowest usable byte of the stack whose top that is. */
@@ -60,8 +64,8 @@ static inline void pi_stack_put(struct pi_stacks *all, char *top)
     warm->next = all->free;
     all->free = warm;
 }
-/* Gives the memory of free stacks back to the system, but for their tops; of at most count of them.
- * Whether there are more. */
+/* Gives the memory of free stacks back to the system, but for the tops of a few; of at most count
+ * of them. Whether there are more. */
 bool pi_stack_trim(struct pi_stacks *all, int count);
 /* How much of the stack whose top that is has ever been in memory since it was last trimmed, bytes
  * in whole pages; 0: not known. */

@@ -30,8 +30,8 @@ def ca(tmp_path):
     return tmp_path / "data/pier/ca.pem"
 
 
-def openssl(*args):
-    done = subprocess.run(["openssl", *args], timeout=WAIT, stdin=subprocess.DEVNULL, text=True,
+def openssl(*args, text=""):
+    done = subprocess.run(["openssl", *args], timeout=WAIT, input=text, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return done.returncode, done.stdout
 
@@ -56,6 +56,61 @@ def handshake(server, client, name):
     finally:
         ours.close()
         thread.join(WAIT)
+
+
+def port_of(url):
+    return int(url.rsplit(":", 1)[1])
+
+
+def connect(port, context, name="localhost", session=None):
+    """What a client that trusts the CA knows after a handshake, and its session."""
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT) as plain, \
+            context.wrap_socket(plain, server_hostname=name, session=session) as tls:
+        tls.sendall(b"hello\n")
+        assert tls.recv(100) == b"hello\n"
+        return tls.getpeercert(), tls.session, tls.session_reused
+
+
+def test_serve_without_a_certificate_makes_one_and_says_how_to_trust_it(serve, pier, ca, tmp_path):
+    env = {"XDG_DATA_HOME": str(tmp_path / "data")}
+    server = serve("--handler", "echo", urls=["tls://127.0.0.1:0"], env=env)
+    assert any("made a CA and a certificate for this machine; clients trust it by --ca" in line and
+               f"ca={ca}" in line for line in server.extra_lines())
+    for name in ("ca-key.pem", "localhost.pem"):
+        assert (ca.parent / name).stat().st_mode & 0o777 == 0o600
+    port = port_of(server.url)
+    trusting = ssl.create_default_context(cafile=ca)
+    for name in "localhost", "127.0.0.1":
+        known, _, _ = connect(port, trusting, name)
+        assert ("DNS", "localhost") in known["subjectAltName"]
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect(port, ssl.create_default_context())
+    sent = pier("send", f"tls://localhost:{port}", "over tls", "--ca", str(ca))
+    assert (sent.rc, sent.out) == (0, b"over tls\n"), sent.err
+    sent = pier("send", f"tls://localhost:{port}", "over tls")
+    assert sent.rc == 5 and "--ca FILE" in sent.err, sent.err
+    again = serve("--handler", "echo", urls=["tls://127.0.0.1:0"], env=env)
+    assert any("using the development certificate" in line for line in again.extra_lines())
+    connect(port_of(again.url), trusting)
+
+
+def test_every_connection_of_a_client_can_be_resumed(serve, tmp_path):
+    """Tickets of TLS 1.3 are for one use, so a resumed connection brings another."""
+    server = serve("--reply", "%m", "--once", urls=["tls://127.0.0.1:0"],
+                   env={"XDG_DATA_HOME": str(tmp_path / "data")})
+    for turn in range(3):
+        kept = ["-sess_in", str(tmp_path / f"{turn}")] if turn else []
+        rc, out = openssl("s_client", "-connect", f"127.0.0.1:{port_of(server.url)}", "-ign_eof",
+                          *kept, "-sess_out", str(tmp_path / f"{turn + 1}"), text="once\n")
+        assert ("Reused, TLSv1.3" if turn else "New, TLSv1.3") in out, out
+        assert (tmp_path / f"{turn + 1}").exists(), f"no ticket on connection {turn}"
+
+
+def test_serve_says_why_it_has_no_certificate(start, tmp_path):
+    (tmp_path / "data").write_text("")
+    process = start("serve", "tls://127.0.0.1:0", env={"XDG_DATA_HOME": str(tmp_path / "data")})
+    assert process.wait() == 1
+    assert f"{tmp_path}/data/pier" in process.stderr()
 
 
 def test_create_says_where_everything_is(cert, ca):

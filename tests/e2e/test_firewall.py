@@ -244,14 +244,17 @@ def test_an_address_that_comes_too_fast_can_be_banned(serve):
     wait_until(lambda: not enter_fast(server), "it comes too fast")
     time.sleep(0.05 * SCALE)  # in which the rate alone would forgive it
     assert not enter(server)
-    server_said = lambda: enter(server) or re.search(r"banned=[1-9]", server.stderr())  # noqa: E731
-    wait_until(server_said, "the log counts who is banned")
     assert enter(server, "127.0.0.2")
+    assert server.stop() == 0
+    assert re.search(r"banned=[1-9]", server.stderr())  # what is left is said at the end
 
 
 def enter_fast(server):
     """Whether ten at the same moment are all let in."""
-    clients = [connect(server) for _ in range(10)]
+    try:
+        clients = [connect(server) for _ in range(10)]
+    except ConnectionResetError:
+        return False
     for client in clients:
         with contextlib.suppress(OSError):
             client.half_close()

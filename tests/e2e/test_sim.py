@@ -11,7 +11,7 @@ import pytest
 from pierlib import SCALE
 
 SCENARIOS = ["relay", "message", "chat", "happy-eyeballs", "cancel", "stop", "sync",
-             "file", "datagram"]
+             "file", "datagram", "http"]
 LAST = re.compile(r"seed (\d+): (\d+) events, (\d+\.\d{6}) s, hash ([0-9a-f]{16})")
 SUMMARY = re.compile(r"(\d+) seeds, (\d+) failures, (\d+) seeds/s")
 EVENT = re.compile(r" *\d+\.\d{6}  \S+ +[a-z]")
