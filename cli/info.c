@@ -15,8 +15,12 @@ static struct pier_json json;
 
 /* What this command can do, beside what the other lines say. */
 static const char *const features[] = {
-    "tcp",       "udp",     "unix",     "exec",   "socket activation", "tasks", "threads",
-    "processes", "prefork", "charsets", "sha256", "simulation",        NULL,
+    "tcp",        "tls",      "udp",
+    "unix",       "http",     "https",
+    "dns",        "exec",     "socket activation",
+    "tasks",      "threads",  "processes",
+    "prefork",    "charsets", "sha256",
+    "simulation", NULL,
 };
 
 /* ---- one fact: a line, or a member of the object ---- */
