@@ -453,6 +453,18 @@ BOTH(addresses_that_come_late_are_still_tried)
     end(&s);
 }
 
+BOTH(a_dial_of_datagrams_asks_the_same_servers)
+{
+    struct name_server s;
+    begin(&s);
+    struct pier_conn *c = pier_dial("udp://late4.test:9",
+                                    &(struct pier_dial_opts){ .servers = s.where });
+    ck_assert_msg(c != NULL, "%s", pier_error());
+    ck_assert_str_eq(pier_peer(c), "127.0.0.1:9");
+    pier_close(c);
+    end(&s);
+}
+
 /* ---- memory ---- */
 
 long pi_alloc_fail(long countdown);
