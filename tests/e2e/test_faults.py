@@ -33,7 +33,8 @@ HARMLESS = set("""
 """.split())
 
 # OpenSSL's own: it asks for memory by itself (tests/net_cert.c makes that fail).
-OPENSSL = re.compile(r"(ASN1|BIO|BN|CRYPTO|ERR|EVP|GENERAL_NAMES?|OPENSSL|PEM|X509|X509V3)_\w+|"
+OPENSSL = re.compile(r"(ASN1|BIO|BN|CRYPTO|ERR|EVP|GENERAL_NAMES?|OCSP|OPENSSL|OSSL_PARAM|PEM|"
+                     r"RAND|SSL|TLS|X509|X509V3)_\w+|"
                      r"[di]2[di]_\w+")
 
 # What may fail and is left alone, with the reason.
