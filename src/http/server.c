@@ -230,6 +230,8 @@ static void end(struct pi_http_conn *h)
         d->fn(d->arg);
     if (!h->must_close && !h->is_broken)
         keep_rest(h);
+    else if (!ex->req.keep_alive && ex->body_ended && h->raw_len == 0 && !ex->is_hijacked)
+        h->conn->at_end = true; /* it has said so: nothing is looked for when it is closed */
     pi_arena_reset(&ex->arena);
 }
 

@@ -477,7 +477,7 @@ static void swallow_tickets(struct pi_tls *t)
 /* Our last word into out, unless it has been said or nobody would understand it. */
 static void seal_goodbye(struct pier_conn *c, struct pi_tls *t)
 {
-    bool has_failed = c->read_error && !t->was_cut && c->read_error != -EBADF;
+    bool has_failed = c->write_error || (c->read_error && !t->was_cut);
     if (!t->is_established || t->is_broken || has_failed)
         return;
     if (!t->context->is_server && !c->at_end && !c->read_error)

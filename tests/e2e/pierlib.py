@@ -111,7 +111,7 @@ def parse_url(url):
     if url.startswith("unix://"):
         name = url[len("unix://") :]
         return socket.AF_UNIX, "\0" + name[1:] if name.startswith("@") else name
-    host, port = re.fullmatch(r"tcp://(.*):(\d+)", url).groups()
+    host, port = re.fullmatch(r"(?:tcp|tls)://(.*):(\d+)", url).groups()
     if host.startswith("["):
         return socket.AF_INET6, ({"[::]": "::1"}.get(host, host[1:-1]), int(port))
     return socket.AF_INET, ({"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}.get(host, host), int(port))
