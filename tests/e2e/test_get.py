@@ -372,6 +372,23 @@ def test_size_is_limited(pier, web):
     assert result.rc == 1 and "more than 65536 bytes" in result.err
 
 
+def test_a_terminal_sees_progress_and_no_bytes(pier_bin, web, base_env, tmp_path):
+    web.data = bytes(300000)
+    ours, theirs = os.openpty()
+    try:
+        command = [pier_bin, "get", f"{web.url}/file/x"]
+        done = subprocess.run([*command, "-o", tmp_path / "f"], stderr=theirs, env=base_env,
+                              timeout=WAIT)
+        assert done.returncode == 0 and (tmp_path / "f").read_bytes() == web.data
+        assert b"] 100 %  293.0 KiB of 293.0 KiB" in os.read(ours, 65536)
+        done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env=base_env,
+                              timeout=WAIT)
+        assert done.returncode == 1 and b"give -o FILE" in done.stderr
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 # -- proxies and sockets
 
 
