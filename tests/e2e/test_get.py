@@ -71,6 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(int(path[8:]), b"status\n")
         elif path.startswith("/to/"):
             self.reply(302, b"", Location=path[3:])
+        elif path == "/away":
+            self.reply(302, b"", Location=self.path.split("?", 1)[1])
         elif path == "/gzip":
             self.reply(200, gzip.compress(b"unpacked\n"), Content_Encoding="gzip")
         elif path == "/close":
@@ -419,8 +421,10 @@ def test_https_verifies(pier, secure_web, certificate):
 
 
 def test_https_never_leads_to_http(pier, secure_web, web, certificate):
-    result = pier("get", "--ca", certificate[0], f"{secure_web.url}/to{web.url[5:]}/x")
-    assert result.rc != 0 and web.seen == []
+    result = pier("get", "--ca", certificate[0], f"{secure_web.url}/away?{web.url}/x")
+    assert (result.rc, web.seen) == (1, []) and "redirected from https to http://" in result.err
+    result = pier("get", "--ca", certificate[0], f"{web.url}/away?{secure_web.url}/x")
+    assert (result.rc, result.out) == (0, b"ok\n")
 
 
 # -- real servers
