@@ -115,15 +115,18 @@ def build_rust_library(name, source):
     return compile_once(f"{name}.so", [path], argv)
 
 
-def build_tokio(name, source):
+def build_crate(name, source, crates=("tokio-1.",)):
     """Debian's cargo, rustc and crates: nothing is fetched, and no other Rust on this machine is used."""
     if not os.access(CARGO, os.X_OK) or not os.access(RUSTC, os.X_OK):
         raise Absent("no /usr/bin/cargo and rustc (packages cargo, rustc)")
-    if not glob.glob(os.path.join(REGISTRY, "tokio-1.*")):
-        raise Absent("no tokio in /usr/share/cargo/registry (package librust-tokio-dev)")
-    crate = os.path.join(BENCH, "peers", "echo_tokio")
+    for prefix in crates:
+        if not glob.glob(os.path.join(REGISTRY, prefix + "*")):
+            package = prefix.split("-")[0]
+            raise Absent(f"no {package} in /usr/share/cargo/registry (package librust-{package}-dev)")
+    crate = os.path.join(BENCH, source)
     sources = [p for p in glob.glob(os.path.join(crate, "**"), recursive=True) if os.path.isfile(p)]
-    home, copy, target = (os.path.join(peers_dir(), d) for d in ("cargo-home", "cargo-crate", "cargo-target"))
+    home, target = (os.path.join(peers_dir(), d) for d in ("cargo-home", "cargo-target"))
+    copy = os.path.join(peers_dir(), "cargo-crate", os.path.basename(source))
     os.makedirs(home, exist_ok=True)
     with open(os.path.join(home, "config.toml"), "w") as f:
         f.write(f'[source.crates-io]\nreplace-with = "debian"\n[source.debian]\ndirectory = "{REGISTRY}"\n')
@@ -131,6 +134,14 @@ def build_tokio(name, source):
     env = {"CARGO_HOME": home, "RUSTC": RUSTC, "CARGO_TARGET_DIR": target, "RUSTFLAGS": "", "RUSTC_WRAPPER": ""}
     binary = os.path.join("cargo-target", "release", name)
     return compile_once(binary, sources, [CARGO, "build", "--release", "--offline", "--bin", name], env, copy)
+
+
+def build_tokio(name, source):
+    return build_crate(name, source)
+
+
+def build_hyper(name, source):
+    return build_crate(name, source, ("tokio-1.", "hyper-0.14"))
 
 
 def build_python(name, source, module=None):
@@ -187,6 +198,15 @@ def find_nginx(name, source):
     tls_pair()
     if not shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin"):
         raise Absent("no nginx (package nginx)")
+    return build_python(name, source)
+
+
+SBIN = os.environ.get("PATH", "") + ":/usr/sbin"
+
+
+def find_packaged(name, source):
+    if not shutil.which(name, path=SBIN):
+        raise Absent(f"no {name} (package {name})")
     return build_python(name, source)
 
 
@@ -389,6 +409,15 @@ UTF8 = [
     Contestant("python", build_python, "peers/utf8.py", alone_python),
 ]
 
+def beside_server(path, argument, workers):
+    return [path, os.path.join(build_dir, "bench")]
+
+
+HTTP_CLIENTS = [
+    Contestant("pier", find_pier, "bench/http_client", beside_server),
+    Contestant("libcurl", find_pier, "bench/http_curl", beside_server),
+]
+
 CROWD = [
     Contestant("pier", find_pier, "bench/crowd", alone),
     Contestant("go", build_go, "peers/crowd.go", alone, target="crowd_go", env=go_procs(1)),
@@ -407,11 +436,40 @@ TLS = [
     Contestant("nginx", find_nginx, "peers/nginx_tls.py", nginx_tls),
 ]
 
+def http_pier(path, argument, workers):
+    return [path, "http://127.0.0.1:0", workers]
+
+
+def packaged(name):
+    return lambda path, argument, workers: [PYTHON, "-B", path, name, shutil.which(name, path=SBIN),
+                                            os.path.join(build_dir, "bench", "www")]
+
+
+def http_servers(*floor):
+    return [
+        Contestant("bare-epoll", build_c, "http_epoll.c", lambda path, *_: [path, *floor], floor=True),
+        Contestant("bare-uring", uring, "http_uring.c", lambda path, *_: [path, *floor], floor=True),
+        Contestant("pier", find_pier, "bench/http_pier", http_pier, **backend("epoll")),
+        Contestant("pier-uring", find_pier, "bench/http_pier", http_pier, **backend("io_uring")),
+        *(Contestant(name, find_packaged, "peers/http_packaged.py", packaged(name), target=name)
+          for name in ("nginx", "h2o", "lighttpd")),
+        Contestant("hyper", build_hyper, "peers/http_hyper", alone, target="http_hyper"),
+        Contestant("go", build_go, "peers/http.go", alone, target="http_go", env=go_procs(1)),
+        Contestant("python", build_python, "peers/http_python.py", alone_python),
+    ]
+
+
+HTTP, HTTP_CLOSE = http_servers(), http_servers("--close")
+
 SIZE = [Contestant("libpier.so", find_library, "libpier.so", alone)]
 
 
 def build_load():
     return build_c("load", "load.c")
+
+
+def build_http_load():
+    return build_c("http_load", "http_load.c")
 
 
 def build_tls_load():

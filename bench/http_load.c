@@ -35,6 +35,7 @@
 #define LATENCIES_MAX (1 << 20)
 
 #define PLAIN "GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+#define LAST "GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nConnection: close\r\n\r\n"
 #define BROWSER                                                                                   \
     "GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nConnection: keep-alive\r\n"                        \
     "sec-ch-ua: \"Chromium\";v=\"130\", \"Not?A_Brand\";v=\"99\"\r\nsec-ch-ua-mobile: ?0\r\n"     \
@@ -250,6 +251,7 @@ static void parse(int argc, char **argv)
             break;
         case 'x':
             opts.closes = true;
+            opts.request = LAST;
             break;
         case 'i':
             opts.idle = atoi(optarg);

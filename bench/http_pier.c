@@ -3,8 +3,8 @@
  * Pier's contestant for HTTP: hello through router, parser and a full response with Date, with all
  * default limits and time-outs on.
  *
- * Usage: http_pier URL [WORKERS [tasks|threads|processes|prefork]]. Prints one `listening on URL`
- * line.
+ * Usage: http_pier URL [WORKERS [tasks|threads|processes|prefork]]. Prints one `listening on URL
+ * (BACKEND)` line.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +38,7 @@ int main(int argc, char **argv)
     pier_server_add_http(s, argv[1], r, NULL);
     if (pier_server_listen(s) < 0)
         return pier_fail("http_pier");
-    printf("listening on %s\n", pier_server_url(s, 0));
+    printf("listening on %s (%s)\n", pier_server_url(s, 0), pier_backend(NULL));
     fflush(stdout);
     int rc = pier_server_run(s);
     pier_server_free(s);

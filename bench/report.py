@@ -223,7 +223,7 @@ def table_size(work):
 
 TABLES = {"echo": table_echo, "relay": table_echo, "udp": table_echo, "idle": table_idle, "startup": table_startup,
           "crowd": table_crowd, "pool": table_pool, "flight": table_flight, "tls": table_tls,
-          "tlsidle": table_tlsidle, "balance": table_balance, "size": table_size}
+          "tlsidle": table_tlsidle, "http": table_tls, "httpidle": table_tlsidle, "balance": table_balance, "size": table_size}
 
 
 def table(work):

@@ -20,9 +20,10 @@ import time
 
 import contestants as field
 
-LISTENING = re.compile(r"listening on (?:tcp|tls|udp)://127\.0\.0\.1:(\d+)")
+LISTENING = re.compile(r"listening on (?:tcp|tls|udp|http)://127\.0\.0\.1:(\d+)")
 START_LIMIT_S = 15
 IDLE_COUNT = 2000
+HTTP_IDLE_COUNT = 10000
 IDLE_LIMIT_S = 60
 BALANCE_COUNT = 400
 BALANCE_S = 1.0  # of speaking, before and after a quarter of the connections was replaced
@@ -244,6 +245,47 @@ def round_tlsidle(contestant, work, options):
         finally:
             reap(holder)
     return {"bytes": (after[0] - before[0]) * 1024 / IDLE_COUNT, "base_rss_kib": before[0]}
+
+
+def http_load(server, *arguments):
+    return [field.build_http_load(), str(server.port), str(server.process.pid), *arguments]
+
+
+def round_http(contestant, work, options):
+    """http_load's figures: ns of the server's CPU per request."""
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        arguments = ["--connections", str(work.connections), *work.mode.split(), "--seconds", str(options.seconds),
+                     "--warmup", str(options.warmup)]
+        process = spawn(http_load(server, *arguments), {LOAD_CORE})
+        try:
+            out, err = process.communicate(timeout=options.seconds + options.warmup + 30)
+        except subprocess.TimeoutExpired:
+            raise Failed(server.explain("the load did not end"))
+        finally:
+            reap(process)
+        if process.returncode != 0:
+            raise Failed(server.explain(err.strip() or "the load printed nothing"))
+    result = json.loads(out)
+    return {"cpu_ns_op": result["cpu_ns_op"], "share": result["busy"], "p99_ns": result["p99_ns"]}
+
+
+def round_httpidle(contestant, work, options):
+    """Memory of connections that have had a request each, once it stands still."""
+    with Server(contestant, work.buffer, {SERVER_CORE}) as server:
+        def hold(count):
+            holder = spawn(http_load(server, "--idle", str(count)), {LOAD_CORE}, stdin=subprocess.PIPE,
+                           stderr=subprocess.STDOUT)
+            expect(holder, '{"held": true}')
+            return holder
+        reap(hold(1))
+        before = settled_memory(server.process.pid)
+        holder = hold(HTTP_IDLE_COUNT)
+        try:
+            time.sleep(1)  # what was busy with the requests has a second to give back what it needed
+            after = settled_memory(server.process.pid)
+        finally:
+            reap(holder)
+    return {"bytes": (after[0] - before[0]) * 1024 / HTTP_IDLE_COUNT, "base_rss_kib": before[0]}
 
 
 def round_relay(contestant, work, options):
@@ -471,5 +513,7 @@ def round_size(contestant, work, options):
 
 
 ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "tls": round_tls,
-          "tlsidle": round_tlsidle, "idle": round_idle, "startup": round_startup, "micro": round_micro,
-          "balance": round_balance, "utf8": round_micro, "crowd": round_crowd, "pool": round_pool, "size": round_size}
+          "tlsidle": round_tlsidle, "http": round_http,
+          "httpidle": round_httpidle, "idle": round_idle, "startup": round_startup, "micro": round_micro,
+          "balance": round_balance, "utf8": round_micro, "httpclient": round_micro,
+          "crowd": round_crowd, "pool": round_pool, "size": round_size}

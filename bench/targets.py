@@ -131,6 +131,40 @@ def tls_rows(works):
     return rows
 
 
+HTTP_TARGETS = (  # workload, title, against whom, how many times
+    ("http64", "HTTP hello", "own floor", 1.06), ("http64", "HTTP hello", "hyper", 0.95),
+    ("http64", "HTTP hello", "nginx", 0.78), ("http64", "HTTP hello", "go", 0.42),
+    ("http64p16", "HTTP hello × 16", "hyper", 0.65), ("httpclose", "HTTP, a connection per request", "nginx", 1.0))
+
+
+def http_rows(works):
+    rows = []
+    for workload, title, other, limit in HTTP_TARGETS:
+        for name, which in BACKENDS.items():
+            against = {"epoll": "bare-epoll", "io_uring": "bare-uring"}[which] if other == "own floor" else other
+            target = f"{title}, {which}: CPU ≤ {limit:g} × {against}"
+            f, them = figures(works, workload, name), figures(works, workload, against)
+            if not f or not them:
+                rows.append(missing(target))
+                continue
+            best, median = (f["cpu_ns_op"][w] / them["cpu_ns_op"][w] for w in ("best", "median"))
+            rows.append([target, f"{best:.3f} × (median {median:.3f})", verdict(best, median, limit)])
+    f, bare = figures(works, "httpclose", "pier-uring"), figures(works, "httpclose", "bare-uring")
+    target = "HTTP, a connection per request, io_uring: CPU ≤ 1.05 × bare-uring"
+    rows.append(limit_row(target, f["cpu_ns_op"]["best"] / bare["cpu_ns_op"]["best"], 1.05,
+                          f"{f['cpu_ns_op']['best'] / bare['cpu_ns_op']['best']:.3f} ×") if f and bare else missing(target))
+    for name, which in BACKENDS.items():
+        f = figures(works, "http64p16", name)
+        target = f"HTTP hello × 16, {which}: CPU ≤ 420 ns"
+        rows.append(limit_row(target, f["cpu_ns_op"]["best"], 420, f"{f['cpu_ns_op']['best']:,.0f} ns") if f
+                    else missing(target))
+        f = figures(works, "httpidle", name)
+        target = f"kept HTTP connection after a request, {which}: ≤ 600 bytes"
+        rows.append(limit_row(target, f["bytes"]["median"], 600, f"{f['bytes']['median']:,.0f} bytes") if f
+                    else missing(target))
+    return rows
+
+
 def model_rows(works):
     rows = [ratio_row(f"64 B × 50, {model}: CPU ≤ 1.05 × their bare loop", figures(works, "models", f"pier-{model}"),
                       "ratio_own", "cpu_ns_op", 1.05) for model in ("threads", "processes")]
@@ -242,6 +276,16 @@ def utf8_rows(works):
              verdict(ratio(worst, "best"), median, 1)]]
 
 
+def http_client_rows(works):
+    target = "HTTP client, a request over a pool: ≤ 0.5 × libcurl"
+    own, curl = figures(works, "httpclient", "pier"), figures(works, "httpclient", "libcurl")
+    if not own or not curl:
+        return [missing(target)]
+    own, curl = own["http_get"], curl["http_get"]
+    best, median = own["best"] / curl["best"], own["median"] / curl["median"]
+    return [[target, f"{best:.2f} × ({own['best']:,.0f} ns; medians {median:.2f})", verdict(best, median, 0.5)]]
+
+
 def memory_rows(works):
     rows = []
     for name, backend in BACKENDS.items():
@@ -274,6 +318,6 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, udp_rows, tls_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
+    return [row for part in (echo_rows, udp_rows, tls_rows, http_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, http_client_rows, memory_rows,
                                start_rows)
             for row in part(works)]

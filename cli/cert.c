@@ -5,10 +5,11 @@
  * create prints where key, certificate and CA are; show a block of lines for each certificate. What
  * the user has to know about a CA that was just made goes to standard error.
  */
-#include "verb.h"
+#include "tls_options.h"
 
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -16,6 +17,7 @@ enum {
     ROOM_BYTES = 512, /* of the JSON writer's buffer */
     PATH_CAP = 4096,
     DATE_CAP = 40,
+    EXIT_TLS = 5,
 };
 
 static const char *const kinds[] = { "p256", "p384", "ed25519", "rsa", NULL };
@@ -187,39 +189,96 @@ static void print_cert(const struct pier_cert *cert)
     printf("pin          sha256//%s\n", cert->pin);
 }
 
-static void print_certs_json(const char *from, const struct pier_certs *certs)
+/* What is shown: the certificates of a file, or of a server and whether it convinces. */
+struct shown {
+    const char *from;
+    struct pier_certs certs;
+    bool is_server;
+    char fault[600]; /* why a server does not; "": it does */
+};
+
+static void print_certs_json(const struct shown *s)
 {
     char buf[ROOM_BYTES];
     struct pier_json w;
     pier_json_init(&w, buf, sizeof buf, output_json, NULL);
     pier_json_object(&w);
     pier_json_key(&w, "from");
-    pier_json_str(&w, from);
+    pier_json_str(&w, s->from);
+    if (s->is_server) {
+        pier_json_key(&w, "verified");
+        pier_json_bool(&w, s->fault[0] == '\0');
+        pier_json_key(&w, "error");
+        pier_json_str(&w, s->fault[0] != '\0' ? s->fault : NULL);
+    }
     pier_json_key(&w, "certificates");
     pier_json_array(&w);
-    for (int i = 0; i < certs->count; i++)
-        print_cert_json(&w, &certs->items[i]);
+    for (int i = 0; i < s->certs.count; i++)
+        print_cert_json(&w, &s->certs.items[i]);
     pier_json_close(&w);
     pier_json_close(&w);
     pier_json_raw(&w, "\n", 1);
     pier_json_end(&w);
 }
 
+static void print_certs(const struct shown *s, bool is_first)
+{
+    for (int i = 0; i < s->certs.count; i++) {
+        if (!is_first || i > 0)
+            putchar('\n');
+        if (i == 0 && s->is_server)
+            printf("verified     %s\n", s->fault[0] != '\0' ? s->fault : "yes");
+        print_cert(&s->certs.items[i]);
+    }
+}
+
+/* "tls://host:443" of "https://host/path"; other URLs as they are. */
+static void put_url(char *out, size_t cap, const char *url)
+{
+    const char *host = url + strlen("https://");
+    if (strncasecmp(url, "https://", strlen("https://")) != 0) {
+        snprintf(out, cap, "%s", url);
+        return;
+    }
+    int len = (int)strcspn(host, "/?#");
+    const char *bracket = memchr(host, ']', (size_t)len);
+    const char *port = bracket != NULL ? bracket : host;
+    bool has_port = memchr(port, ':', (size_t)(host + len - port)) != NULL;
+    snprintf(out, cap, "tls://%.*s%s", len, host, has_port ? "" : ":443");
+}
+
+/* Asks again without verifying when the first answer does not convince: what is wrong with it is
+ * best seen in what it says. */
+static int ask(struct shown *s)
+{
+    char url[PATH_CAP];
+    struct pier_tls_opts tls = { .ca_file = tls_given.ca, .server_name = tls_given.servername };
+    const struct pier_dial_opts opts = { .tls = &tls };
+    put_url(url, sizeof url, s->from);
+    struct pier_conn *c = pier_dial(url, &opts);
+    if (c == NULL && pier_error_code() == PIER_ETLS) {
+        snprintf(s->fault, sizeof s->fault, "%s", pier_error());
+        pier_log_set_level(PIER_LOG_ERROR); /* that it was not verified is what we say */
+        tls.insecure_skip_verify = true;
+        c = pier_dial(url, &opts);
+    }
+    int rc = pier_certs_of_peer(&s->certs, c);
+    pier_close(c);
+    return rc;
+}
+
 /* Returns the exit code. */
 static int show_one(const char *from, bool is_first)
 {
-    struct pier_certs certs;
-    if (pier_certs_read(&certs, from) < 0)
+    struct shown s = { .from = from, .is_server = strstr(from, "://") != NULL };
+    if ((s.is_server ? ask(&s) : pier_certs_read(&s.certs, from)) < 0)
         return pier_fail("pier");
     if (given.json)
-        print_certs_json(from, &certs);
-    for (int i = 0; i < certs.count && !given.json; i++) {
-        if (!is_first || i > 0)
-            putchar('\n');
-        print_cert(&certs.items[i]);
-    }
-    pier_certs_fini(&certs);
-    return EXIT_OK;
+        print_certs_json(&s);
+    else
+        print_certs(&s, is_first);
+    pier_certs_fini(&s.certs);
+    return s.fault[0] != '\0' ? EXIT_TLS : EXIT_OK;
 }
 
 static int show(int count, char **from)
@@ -243,7 +302,7 @@ static int run_cert(int count, char **operands)
         return usage_error(&verb_cert, "cert can create or show, not '%s'", operands[0]);
     if (count < 2)
         return usage_error(&verb_cert, "cert %s needs %s", operands[0],
-                           is_create ? "a name" : "a file");
+                           is_create ? "a name" : "a file or a URL");
     return is_create ? create(count - 1, operands + 1) : show(count - 1, operands + 1);
 }
 
@@ -259,6 +318,10 @@ static const struct verb_option options[] = {
       .help = "create: for a client that shows it; names may be mail addresses" },
     { "force", OPTION_FLAG, &given.force, .letter = 'f',
       .help = "create: replace files that are there" },
+    { "ca", OPTION_TEXT, &tls_given.ca, .value = "FILE",
+      .help = "show: trust the authorities in FILE (PEM) instead of the system's" },
+    { "servername", OPTION_TEXT, &tls_given.servername, .value = "NAME",
+      .help = "show: ask for NAME and expect it in the certificate (default: the host)" },
     { "json", OPTION_FLAG, &given.json, .help = "print JSON objects instead, one a line" },
     { 0 },
 };
@@ -269,6 +332,7 @@ static const struct verb_example examples[] = {
     { "pier cert create --client --out alice alice@shop.test",
       "alice.pem and alice-key.pem, for a server that asks for them" },
     { "pier cert show shop.test.pem", "for whom, by whom, for how long, and its pin" },
+    { "pier cert show https://example.com", "what a server shows, and whether it convinces" },
     { "pier cert show --json shop.test.pem | jq '.certificates[0].days_left'",
       "the same, for a script" },
     { 0 },
@@ -277,13 +341,14 @@ static const struct verb_example examples[] = {
 const struct verb verb_cert = {
     .name = "cert",
     .summary = "make certificates for development, show what certificates say",
-    .operands = "create NAME... | show FILE...",
+    .operands = "create NAME... | show FILE|URL...",
     .min_operands = 1,
     .max_operands = -1,
     .details = "create makes a key and a certificate for host names, \"*.host.name\" and IP "
                "addresses, signed by a CA of your own, ca.pem in "
                "${XDG_DATA_HOME:-~/.local/share}/pier, which is made the first time. show prints "
-               "what the certificates in files say.",
+               "what certificates say: those in files, or those of servers (tls://HOST:PORT, "
+               "https://HOST), which need not convince.",
     .options = options,
     .examples = examples,
     .run = run_cert,

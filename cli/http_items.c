@@ -145,16 +145,21 @@ static int add_field(struct http_items *out, const struct verb *verb, const stru
     return 0;
 }
 
-/* The value of data: its text, from a file where that is meant. NULL: the failure has been told. */
-static const char *data_of(const struct item *item, size_t *len)
+/* The value of data, to be freed: its text, from a file where that is meant. NULL: the failure has
+ * been told. */
+static char *data_of(const struct item *item, size_t *len)
 {
-    if (item->kind != STRING_FILE && item->kind != JSON_FILE) {
-        *len = strlen(item->value);
-        return item->value;
+    char *text;
+    if (item->kind == STRING_FILE || item->kind == JSON_FILE) {
+        text = pier_read_file(item->value, DATA_FILE_MAX, len);
+        if (text == NULL)
+            pier_fail("pier");
+        return text;
     }
-    const char *text = pier_read_file(item->value, DATA_FILE_MAX, len);
+    *len = strlen(item->value);
+    text = strdup(item->value);
     if (text == NULL)
-        pier_fail("pier");
+        abort();
     return text;
 }
 
@@ -163,7 +168,7 @@ static int add_form(struct http_items *out, const struct verb *verb, const struc
     size_t len;
     if (item->kind == JSON || item->kind == JSON_FILE)
         return usage_error(verb, "%s:=: a form has no JSON values", item->name);
-    const char *value = data_of(item, &len);
+    char *value = data_of(item, &len);
     if (value == NULL)
         return EXIT_FAILED;
     if (out->body.len > 0)
@@ -171,27 +176,37 @@ static int add_form(struct http_items *out, const struct verb *verb, const struc
     add_encoded(&out->body, item->name, true);
     puts_to(&out->body, "=");
     add_encoded(&out->body, value, true);
+    free(value);
+    return 0;
+}
+
+/* A value of JSON out of its text. 0 or the exit code. */
+static int add_value(struct pier_json *w, const struct verb *verb, const char *name,
+                     struct pier_slice text)
+{
+    const struct pier_json_limits limits = { .max_bytes = DATA_FILE_MAX };
+    struct pier_json_value *value = pier_json_parse(text.ptr, text.len, &limits);
+    if (value == NULL)
+        return usage_error(verb, "%s:=: %s", name, pier_error());
+    pier_json_value(w, value);
+    pier_json_free(value);
     return 0;
 }
 
 static int add_member(struct pier_json *w, const struct verb *verb, const struct item *item)
 {
     size_t len;
-    const char *text = data_of(item, &len);
+    int code = 0;
+    char *text = data_of(item, &len);
     if (text == NULL)
         return EXIT_FAILED;
     pier_json_key(w, item->name);
-    if (item->kind == STRING || item->kind == STRING_FILE) {
+    if (item->kind == STRING || item->kind == STRING_FILE)
         pier_json_strn(w, text, len);
-        return 0;
-    }
-    struct pier_json_value *value =
-        pier_json_parse(text, len, &(struct pier_json_limits){ .max_bytes = DATA_FILE_MAX });
-    if (value == NULL)
-        return usage_error(verb, "%s:=: %s", item->name, pier_error());
-    pier_json_value(w, value);
-    pier_json_free(value);
-    return 0;
+    else
+        code = add_value(w, verb, item->name, (struct pier_slice){ text, len });
+    free(text);
+    return code;
 }
 
 /* ---- all of them ---- */

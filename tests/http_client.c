@@ -244,7 +244,8 @@ BOTH(client_knows_every_end_of_a_body)
 BOTH(client_reads_long_bodies_in_pieces)
 {
     enum { LEN = 3000000 };
-    char *reply = malloc(LEN + 100), *bytes = make_pattern(LEN, 1);
+    static char reply[LEN + 100]; /* the server may still look at it when we have all */
+    char *bytes = make_pattern(LEN, 1);
     int head = sprintf(reply, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", LEN);
     memcpy(reply + head, bytes, LEN);
     START({ .reply = reply, .len = (size_t)head + LEN });
@@ -260,7 +261,6 @@ BOTH(client_reads_long_bodies_in_pieces)
     ck_assert(times.resolved > 0 && times.connected >= times.resolved);
     ck_assert(times.first_byte >= times.connected && times.total >= times.first_byte);
     pier_response_free(r);
-    free(reply);
     free(bytes);
 }
 
@@ -390,6 +390,31 @@ BOTH(client_bounds_idle_connections)
     client->pool.idle->idle_since_ns -= PIER_SECOND;
     expect(pier_http_get(srv.url, &with), 200, "c");
     ck_assert_int_eq(srv.conn_of[2], 2);
+    pier_http_client_free(client);
+}
+
+static int get_once(void *client)
+{
+    expect(pier_http_get(srv.url, &(struct pier_request){ .client = client }), 200, "a");
+    return 0;
+}
+
+/* A connection is its thread's, whichever loop there is at the moment, or none. */
+TEST(client_keeps_connections_from_loop_to_loop)
+{
+    const struct step same = { .reply = OK("1\r\n\r\na") };
+    START(same, same, same, same, same);
+    struct pier_http_client *client = pier_http_client_new(NULL);
+    for (int i = 0; i < 5; i++) {
+        struct pier_scope scope;
+        pier_scope_open(&scope, 0);
+        if (i % 2)
+            ck_assert_int_eq(get_once(client), 0);
+        else
+            ck_assert_int_eq(pier_spawn(&scope, get_once, client), 0);
+        ck_assert_int_eq(pier_scope_join(&scope), 0);
+    }
+    ck_assert_int_eq(srv.conns, 1);
     pier_http_client_free(client);
 }
 

@@ -756,6 +756,18 @@ TEST(what_strangers_write_into_a_certificate_is_escaped)
     end_folder();
 }
 
+TEST(what_is_no_tls_shows_no_certificate)
+{
+    struct pier_certs certs;
+    struct pier_conn *ends[2];
+    ck_assert_int_eq(pier_conn_pair(ends), 0);
+    failed(pier_certs_of_peer(&certs, ends[0]), -EOPNOTSUPP, "cert show");
+    ck_assert_int_eq(certs.count, 0);
+    pier_close(ends[0]);
+    pier_close(ends[1]);
+    failed(pier_certs_of_peer(&certs, NULL), -EOPNOTSUPP, "cert show");
+}
+
 /* ---- no memory ---- */
 
 TEST(without_memory_making_and_reading_fail_and_leave_nothing)

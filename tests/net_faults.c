@@ -9,6 +9,11 @@
 #include "harness.h"
 #include "net_faults.h"
 
+#define NAME_SERVER_BEGINS() (faults_exempt = true)
+#include "net_name_server.h"
+
+#include "net/dns_cache.h"
+
 #include <stddef.h>
 #include <sys/un.h>
 
@@ -174,6 +179,39 @@ TEST(names_say_what_failed)
     };
     fail_everywhere(&path);
     interrupt_everywhere(&path);
+}
+
+static struct name_server name_server;
+
+static int ask_name_server(void)
+{
+    struct pier_ip ips[2];
+    const struct pier_resolve_opts opts = { .servers = name_server.where };
+    int rc = pier_resolve(ips, 2, "a.test", &opts);
+    return rc < 0 ? rc : 0;
+}
+
+static void forget_names(int rc)
+{
+    pi_dns_cache_clear();
+    pi_dns_conf_folder(NULL); /* and the record with the servers */
+}
+
+/* A failure is a reason to ask again, for c-ares. */
+TEST(names_of_a_name_server_say_what_failed)
+{
+    static const struct path path = {
+        .walk = ask_name_server,
+        .clean = forget_names,
+        .says = "resolve a.test",
+        .instead = "no name server can be reached|no name server answers|timed out",
+        .recovers = "*",
+        .brief = true,
+    };
+    run_time_faster(50);
+    start_name_server(&name_server);
+    fail_everywhere(&path);
+    stop_name_server(&name_server);
 }
 
 static int ask_this_host(void)

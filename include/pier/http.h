@@ -13,6 +13,7 @@
 
 #include <pier/base.h>
 #include <pier/net.h>
+#include <pier/text.h>
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -28,6 +29,9 @@ struct pier_exchange;
 
 /* Which handler serves which requests. */
 struct pier_router;
+
+/* Figures of services. */
+struct pier_metrics;
 
 /* Returns 0, or a negative code, which is logged with its words. When no response has begun by then
  * the client gets a 500 with the request's id; one that has begun is cut off, so that nobody takes
@@ -56,6 +60,28 @@ struct pier_http_opts {
      * wait. */
     void (*done)(struct pier_exchange *ex, void *arg);
     void *done_arg;
+    const struct pier_proxy_opts *proxies;         /* whom to believe; default: nobody */
+    const struct pier_access_log_opts *access_log; /* default: there is none */
+    struct pier_metrics *metrics; /* counted in; borrowed until run has returned; default: none */
+};
+
+/* Proxies in front of a service, and what they may say of a request: the client's address, in
+ * X-Forwarded-For, whether it came over TLS, in X-Forwarded-Proto, and its id, in X-Request-Id. Of
+ * several addresses the last one counts that is no trusted proxy's. Zero is the default everywhere.
+ */
+struct pier_proxy_opts {
+    const char *const *trusted; /* networks that proxies are in ("10.0.0.0/8", "::1"), or "unix" for
+                                   those that come over Unix sockets; ends with NULL */
+    bool forwarded; /* they send Forwarded (RFC 7239), and nothing else is looked at. Else they send
+                       X-Forwarded-*: what a proxy does not set itself clients can */
+    bool host;      /* they also say which host was asked for, and routes go by that */
+};
+
+/* A record for each request, also those that were refused. Zero is the default everywhere. */
+struct pier_access_log_opts {
+    FILE *combined; /* a line there in the "combined" format of Apache; default: a record of the
+                       log, at PIER_LOG_INFO, with fields: pier_log_json makes JSON of it */
+    bool no_probes; /* leave out what /livez, /readyz and /metrics answered well */
 };
 
 /* The same for one route; zero is as in pier_http_opts. */
@@ -156,13 +182,21 @@ PIER_API bool pier_req_is_secure(const struct pier_exchange *ex);
 /* 10 or 11: HTTP/1.0 or 1.1. */
 PIER_API int pier_req_version(const struct pier_exchange *ex);
 
-/* The address of the client, "127.0.0.1:5555". */
+/* The address that the connection comes from, "127.0.0.1:5555"; the client's own without a port,
+ * "192.0.2.7", which is another one behind trusted proxies. */
 PIER_API const char *pier_req_peer(struct pier_exchange *ex);
+PIER_API const char *pier_req_client(struct pier_exchange *ex);
 
 /* A text of its own for each request, 16 hexadecimal digits, made when it is first asked for; for
  * the log, and given to the client with a 500. Set by pier_req_set_id() (copied; 0 or -ENOMEM). */
 PIER_API const char *pier_req_id(struct pier_exchange *ex);
 PIER_API int pier_req_set_id(struct pier_exchange *ex, const char *id);
+
+/* The trace that the request belongs to (W3C Trace Context): the one that its traceparent names, or
+ * a new one. As a field of requests that are made to answer this one, with a span of its own,
+ * "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"; and its id alone, for logs. */
+PIER_API const char *pier_req_traceparent(struct pier_exchange *ex);
+PIER_API const char *pier_req_trace_id(struct pier_exchange *ex);
 
 /* When the request's head had been read (pier_now()). */
 PIER_API int64_t pier_req_time(const struct pier_exchange *ex);
@@ -292,6 +326,124 @@ PIER_API void *pier_exchange_get(const struct pier_exchange *ex, const void *key
 
 /* The connection, for addresses and figures; not to be read or written. */
 PIER_API struct pier_conn *pier_exchange_conn(struct pier_exchange *ex);
+
+/* ---- for services: forms and JSON ----
+ *
+ * A handler that returns a code of these has the right response sent: 415 for another media type or
+ * a Content-Encoding, 413 for more than body_max bytes, 400, in words that say where, for what
+ * cannot be read. They read the body, and so may wait. */
+
+/* Reads the body as a form (application/x-www-form-urlencoded) of at most 1,000 fields. 0 or a
+ * negative code. A second call is 0 and does nothing. */
+PIER_API int pier_body_form(struct pier_exchange *ex);
+
+/* The first field of that name in the form that was read, decoded; NULL: there is none. The fields
+ * in their order: whether there is one at index. */
+PIER_API const char *pier_req_form(const struct pier_exchange *ex, const char *name);
+PIER_API bool pier_req_form_at(const struct pier_exchange *ex, int index, const char **name,
+                               const char **value);
+
+/* Reads the body as JSON (application/json, or any "+json"). The value lives as long as the
+ * exchange; NULL on failure, with the code in pier_error_code(). limits: NULL for the reader's own,
+ * with body_max for the bytes. */
+PIER_API const struct pier_json_value *pier_body_json(struct pier_exchange *ex,
+                                                      const struct pier_json_limits *limits);
+
+/* Begins a response in JSON: pier_json_object(w) and the others write it, sending as they go, so
+ * they may wait; the handler returns what pier_json_end(w) returns. Content-Type may have been set
+ * before. 0 or a negative code, which pier_json_end() returns as well. */
+PIER_API int pier_res_json(struct pier_exchange *ex, int status, struct pier_json *w);
+
+/* ---- for services: cookies (RFC 6265bis) ---- */
+
+/* The value of the first cookie of that name, without quotation marks round it; NULL: there is
+ * none. All of them: whether there is one at index. */
+PIER_API const char *pier_req_cookie(struct pier_exchange *ex, const char *name);
+PIER_API bool pier_req_cookie_at(struct pier_exchange *ex, int index, const char **name,
+                                 const char **value);
+
+/* Along with which requests that other sites make: those that go to a page by a link; none; all. */
+enum pier_same_site { PIER_SAME_SITE_LAX, PIER_SAME_SITE_STRICT, PIER_SAME_SITE_NONE };
+
+/* Zero is the default everywhere. */
+struct pier_cookie_opts {
+    int64_t max_age_s;  /* how long clients keep it; default: until they end */
+    int64_t expires_ns; /* the same as a time (UNIX); clients heed max_age_s where both are given */
+    const char *domain; /* also for names below this one; default: for the host that was asked */
+    const char *path;   /* default "/" */
+    enum pier_same_site same_site;
+    bool secure; /* send it over TLS only, whatever it is set over; default: pier_req_is_secure() */
+    bool insecure_over_http;  /* send it without TLS, too */
+    bool insecure_to_scripts; /* let scripts of the page read it: no HttpOnly */
+};
+
+/* Sets a cookie. 0; -EINVAL for what clients would drop: a name that is no token, bytes in value
+ * that it cannot have (encode them: pier_base64url_encode()), "__Secure-" and "__Host-" names and
+ * SameSite=None without TLS, "__Host-" with a domain or another path; -EMSGSIZE beyond 4,096 bytes;
+ * or as pier_res_add(). */
+PIER_API int pier_res_set_cookie(struct pier_exchange *ex, const char *name, const char *value,
+                                 const struct pier_cookie_opts *opts);
+
+/* Has it forgotten: with the domain and path that it was set with. As above. */
+PIER_API int pier_res_delete_cookie(struct pier_exchange *ex, const char *name,
+                                    const struct pier_cookie_opts *opts);
+
+/* ---- for services: middleware and routes to switch on ----
+ *
+ * All return 0 or a negative code that serving returns as well. Options are borrowed until the
+ * router is freed. */
+
+/* The fields that tell browsers to be careful, where a handler does not set its own. NULL is the
+ * default, "" leaves the field out. */
+struct pier_security_opts {
+    const char *content_policy;     /* Content-Security-Policy; default "default-src 'self';
+                                       object-src 'none'; base-uri 'self'; form-action 'self';
+                                       frame-ancestors 'none'" */
+    const char *frame_options;      /* X-Frame-Options, for old browsers; default "DENY" */
+    const char *referrer_policy;    /* default "strict-origin-when-cross-origin" */
+    const char *permissions_policy; /* default "camera=(), geolocation=(), microphone=(),
+                                       payment=(), usb=()" */
+    const char *opener_policy;      /* Cross-Origin-Opener-Policy; default "same-origin" */
+    int64_t hsts_max_age_s; /* Strict-Transport-Security (RFC 6797), over TLS alone; default a year;
+                               -1: not sent */
+    bool hsts_subdomains, hsts_preload; /* it holds for names below, too; it may be built in */
+};
+PIER_API int pier_use_security(struct pier_router *r, const struct pier_security_opts *opts);
+
+/* Which other origins' pages may read responses (CORS, WHATWG Fetch). NULL is the default. */
+struct pier_cors_opts {
+    const char *const *origins; /* "https://example.com", ends with NULL; "*" alone: all */
+    const char *methods;        /* default "GET, HEAD, POST" */
+    const char *headers;        /* fields of requests, beyond those that always may; default none */
+    const char *expose;         /* fields of responses; default none */
+    bool credentials;           /* along with cookies; never with a "*" */
+    int max_age_s;              /* how long browsers keep the answer; default 600 */
+};
+PIER_API int pier_use_cors(struct pier_router *r, const struct pier_cors_opts *opts);
+
+/* Tells clients the id of their request, in X-Request-Id. */
+PIER_API int pier_use_request_id(struct pier_router *r);
+
+/* Whether a service is ready for requests: 0, or a negative code. May wait; all checks together
+ * have 2 s. */
+struct pier_ready_check {
+    const char *name;
+    int (*fn)(void *arg);
+    void *arg;
+};
+
+/* GET /livez, always 200, and GET /readyz: 200 when all checks (the last one is {0}; NULL: none)
+ * return 0, else 503 with the name of the first that does not; 503 while the server drains. */
+PIER_API int pier_route_health(struct pier_router *r, const struct pier_ready_check *checks);
+
+/* Counts of requests, for the endpoints that have it in their options, over all workers and
+ * processes; of a process that crashed in a request, that one stays in flight. NULL on failure. */
+PIER_API struct pier_metrics *pier_metrics_new(void);
+PIER_API void pier_metrics_free(struct pier_metrics *m);
+
+/* GET /metrics, in the text format of Prometheus: by route, method and class of status; the router
+ * may be one for operators alone, on another port. */
+PIER_API int pier_route_metrics(struct pier_router *r, struct pier_metrics *m);
 
 /* ---- tests: a router without a socket ---- */
 

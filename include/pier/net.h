@@ -435,6 +435,10 @@ struct pier_certs {
  * there is none, PIER_ETLS when one is damaged, another negative code; then certs is {0}. Waits. */
 PIER_API int pier_certs_read(struct pier_certs *certs, const char *path);
 
+/* The certificates that the peer of a TLS connection has shown, its own first. 0; -ENODATA when it
+ * has shown none, -EOPNOTSUPP for what is no TLS; then certs is {0}. Does not wait. */
+PIER_API int pier_certs_of_peer(struct pier_certs *certs, struct pier_conn *c);
+
 PIER_API void pier_certs_fini(struct pier_certs *certs);
 
 /* ---- datagrams ---- */

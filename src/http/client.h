@@ -83,8 +83,9 @@ struct pi_pool {
     int64_t timeout_ns; /* 0: none */
 };
 
-/* An idle link of that key that still is connected, or NULL. */
-struct pi_link *pi_pool_take(struct pi_pool *pool, const char *key) PIER_MUST_USE;
+/* An idle link of that key that still is connected, or NULL. may_repeat: a request that fails on it
+ * is made again, so one that was used a moment ago is taken to be good. */
+struct pi_link *pi_pool_take(struct pi_pool *pool, const char *key, bool may_repeat) PIER_MUST_USE;
 
 /* A new link over conn, which is its own then; NULL: -ENOMEM, and conn is still the caller's. */
 struct pi_link *pi_link_new(struct pier_conn *conn, const char *key) PIER_MUST_USE;
@@ -130,7 +131,6 @@ bool pi_method_is_idempotent(const char *method);
 struct pi_gunzip;
 
 struct pier_response {
-    struct pi_h1_response head;
     struct pier_http_client *client;
     struct pi_link *link;
     char *url;
@@ -146,6 +146,7 @@ struct pier_response {
     char *all;                 /* of pier_response_all() */
     int error;                 /* sticky */
     bool ended, may_keep, no_wait, asked_gzip;
+    struct pi_h1_response head; /* the last: not cleared, 2 KiB */
 };
 
 /* Reads heads until the final one. 0 or a negative code. */

@@ -12,6 +12,9 @@
 
 #include <string.h>
 
+/* Not asked again after so short a time: the read costs a twelfth of a request. */
+#define FRESH_NS (10 * PIER_MILLISECOND)
+
 void pi_link_free(struct pi_link *link)
 {
     if (!link)
@@ -72,12 +75,14 @@ ssize_t pi_link_fill(struct pi_link *link, size_t keep)
 /* ---- idle ones ---- */
 
 /* An idle server says nothing. What does come is an end, or no answer to anything. */
-static bool is_alive(struct pi_link *link)
+static bool is_alive(struct pi_link *link, int64_t now, bool may_repeat)
 {
     struct pier_conn *c = link->conn;
     char byte;
     if (c->ahead_len > 0 || c->at_end || c->read_error || c->write_error)
         return false;
+    if (may_repeat && now - link->idle_since_ns < FRESH_NS)
+        return true;
     return c->transport->read(c, &byte, 1, IO_NOW) == -EAGAIN;
 }
 
@@ -96,9 +101,10 @@ static void drop_old(struct pi_pool *pool, int64_t now)
     }
 }
 
-struct pi_link *pi_pool_take(struct pi_pool *pool, const char *key)
+struct pi_link *pi_pool_take(struct pi_pool *pool, const char *key, bool may_repeat)
 {
-    drop_old(pool, pi_clock_ns());
+    int64_t now = pi_clock_ns();
+    drop_old(pool, now);
     for (struct pi_link **at = &pool->idle; *at;) {
         struct pi_link *link = *at;
         if (strcmp(link->key, key) != 0) {
@@ -107,7 +113,7 @@ struct pi_link *pi_pool_take(struct pi_pool *pool, const char *key)
         }
         *at = link->next;
         pool->count--;
-        if (is_alive(link)) {
+        if (is_alive(link, now, may_repeat)) {
             link->next = NULL;
             return link;
         }

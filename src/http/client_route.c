@@ -226,7 +226,8 @@ static int through(struct pi_hop *out, const struct pi_target *target, const cha
 int pi_hop_find(struct pi_hop *out, const struct pi_target *target,
                 const struct pier_http_client_opts *opts)
 {
-    *out = (struct pi_hop){ .via_proxy = false };
+    out->via_proxy = out->tunnels = false;
+    out->proxy_auth[0] = '\0';
     const char *proxy = opts->unix_path ? NULL : find_proxy(target, opts);
     if (proxy) {
         int rc = through(out, target, proxy);

@@ -34,6 +34,11 @@ struct pi_http_endpoint {
     struct pi_body_limits body;
     int requests_max;
     bool no_date, is_secure;
+    bool is_observed; /* one of these is there */
+    bool has_access_log;
+    struct pi_proxies *proxies;
+    struct pier_metrics *metrics;
+    struct pier_access_log_opts access_log;
     char *server_line; /* "Server: x\r\n"; NULL: none */
     void (*done)(struct pier_exchange *ex, void *arg);
     void *done_arg;
@@ -69,7 +74,7 @@ enum pi_res_state { PI_RES_NONE, PI_RES_BODY, PI_RES_ENDED };
 struct pier_exchange {
     struct pi_http_conn *h;
     const char *method, *target, *path, *query; /* NULL: not asked for yet */
-    const char *host, *id;
+    const char *host, *id, *client, *traceparent;
     const struct pi_route *route; /* NULL: none */
     const struct pi_chain *chain;
     int chain_at, param_count;
@@ -83,7 +88,8 @@ struct pier_exchange {
     enum pi_res_state res_state;
     int status, field_count;
     bool is_chunked, has_no_body, is_hijacked, wants_close;
-    bool body_ended, was_continued; /* of the request */
+    bool body_ended, was_continued;  /* of the request */
+    bool has_proto, proto_is_secure; /* a trusted proxy has said how the client came */
     int body_error;
     int64_t res_left; /* of the length that was promised; -1: none was */
     int64_t res_bytes;

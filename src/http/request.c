@@ -199,7 +199,9 @@ const char *pier_req_host(struct pier_exchange *ex)
 
 bool pier_req_is_secure(const struct pier_exchange *ex)
 {
-    return ex && ex->h->endpoint->is_secure;
+    if (!ex)
+        return false;
+    return ex->has_proto ? ex->proto_is_secure : ex->h->endpoint->is_secure;
 }
 
 int pier_req_version(const struct pier_exchange *ex)

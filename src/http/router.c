@@ -101,6 +101,7 @@ static void free_route(struct pi_route *route)
         pi_free(route->names[i]);
     pi_free(route->names);
     pi_free(route->pattern);
+    pi_free(route->label);
     pi_free(route->method);
     pi_free(route->chain.calls);
     pi_free(route);
@@ -289,6 +290,14 @@ static bool is_there(const struct pi_route *list, const char *method)
     return false;
 }
 
+static char *label_of(const struct pattern *p)
+{
+    char *host = copy_part(p->host);
+    char *label = host ? join(host, p->path) : NULL;
+    pi_free(host);
+    return label;
+}
+
 static enum pi_h1_method method_id(const char *name)
 {
     static const char *const names[] = {
@@ -307,7 +316,8 @@ static int fill_in(struct pi_route *route, struct pier_router *r, const struct p
     struct pi_trie_node *host = host_of(r->root, p->host);
     route->pattern = pi_strdup(p->text);
     route->method = p->method.len ? copy_part(p->method) : NULL;
-    if (!host || !route->pattern || (p->method.len && !route->method))
+    route->label = label_of(p);
+    if (!host || !route->pattern || !route->label || (p->method.len && !route->method))
         return no_memory(r, p->text);
     if (route->method)
         route->method_id = (uint8_t)method_id(route->method);
@@ -468,6 +478,11 @@ static int seal(struct pier_router *r)
     for (struct pier_router *group = r->groups; group && rc == 0; group = group->next_group)
         rc = seal(group);
     return rc;
+}
+
+int pi_router_remember(struct pier_router *r, int rc)
+{
+    return r ? remember(r, rc) : rc;
 }
 
 int pi_router_seal(struct pier_router *r)

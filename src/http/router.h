@@ -35,6 +35,7 @@ struct pi_chain {
 struct pi_route {
     struct pi_route *next, *next_listed; /* at one place of the trie; of one router */
     char *pattern, *method;              /* method NULL: all */
+    char *label;                         /* host and path, with those of the groups, for figures */
     uint8_t method_id;                   /* enum pi_h1_method */
     char **names;                        /* of the parameters, in their order */
     int name_count;
@@ -46,6 +47,9 @@ struct pi_route {
 
 /* Prepares a router for serving: 0, or the code of a pier_route() that has failed. */
 int pi_router_seal(struct pier_router *r);
+
+/* Keeps a failure as that of a pier_route(); returns rc. */
+int pi_router_remember(struct pier_router *r, int rc);
 
 /* Finds the route of the exchange's request and sets its route, chain and parameters; without one
  * the chain ends in the answer. 0, or the status of a request that cannot have a route. */

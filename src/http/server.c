@@ -4,12 +4,13 @@
  * order, and waiting for the next request without a task.
  *
  * Requests that come together are parsed from one read and answered in one write; out goes to the
- * client before anything is waited for, so none is begun while answers wait unread. A connection
- * stays in its task for a moment after a response, which is cheaper than leaving it while requests
- * follow each other, and then returns PI_IDLE. Between requests a stop ends it; in one it does not.
+ * client before anything is waited for, so none is begun while answers wait unread. Then the
+ * connection leaves its task by PI_IDLE, at once or after a moment, whichever is cheaper. Between
+ * requests a stop ends it; in one it does not.
  */
 #define _GNU_SOURCE
 #include "http/exchange.h"
+#include "http/observe.h"
 
 #include "base/assert.h"
 #include "base/err.h"
@@ -27,6 +28,7 @@ enum {
     BODY_SLOW_MS = 20 * 1000,
     STAY_MS = 250,     /* in the task, with nothing to do; on a grid of twice that, so that all
                           connections have one timer to wait for */
+    STAY_TASKS = 128,  /* whose stacks the caches hold */
     IN_MOST = 1 << 20, /* more than any limits ask for */
 };
 
@@ -69,6 +71,18 @@ static int64_t stay_until(const struct pi_http_conn *h)
     return h->endpoint->idle_timeout_ns ? now + h->endpoint->idle_timeout_ns : 0;
 }
 
+/* Whether to wait for the next request here. On epoll leaving the task costs nothing, as the next
+ * one has a stack that is in the cache: with 1,000 connections a request takes 4.8 us instead of
+ * 6.5, and with 64 no more. On io_uring a receive in the kernel is cheaper than a poll and a
+ * receive, by 6 %, while the stacks that wait are few. */
+static bool is_worth_staying(const struct pi_http_conn *h)
+{
+    const struct pi_loop *loop = pi_task_self()->thread->loop;
+    if (!h->conn->may_idle || h->requests == 0 || h->conn->io.may_read || h->conn->ahead_len > 0)
+        return true;
+    return loop->backend != &io_epoll && loop->tasks <= STAY_TASKS;
+}
+
 /* More of a head: the count, or ENDED, IDLE, TOO_SLOW. A head that has begun is waited for whatever
  * the server does; for another one not. */
 static ssize_t read_more(struct pi_http_conn *h)
@@ -76,6 +90,8 @@ static ssize_t read_more(struct pi_http_conn *h)
     struct pier_conn *c = h->conn;
     bool is_between = h->in_len == 0;
     int64_t until;
+    if (is_between && !is_worth_staying(h))
+        return IDLE;
     if (!make_room(h))
         return ENDED;
     if (is_between) {
@@ -141,9 +157,13 @@ static void begin(struct pi_http_conn *h, size_t head_len)
 static void log_failure(struct pier_exchange *ex, const char *what, int rc)
 {
     const char *words = pier_error_code() == rc ? pier_error() : pier_strerror(rc);
-    pier_log(PIER_LOG_ERROR, what, pier_str("request", pier_req_id(ex)),
-             pier_str("method", ex->method), pier_str("path", pier_req_path(ex)),
-             pier_str("error", words));
+    const char *trace = pi_req_known_trace(ex);
+    const struct pier_log_field fields[] = { pier_str("request", pier_req_id(ex)),
+                                             pier_str("method", ex->method),
+                                             pier_str("path", pier_req_path(ex)),
+                                             pier_str("error", words), pier_str("trace", trace) };
+    if (pier_log_enabled(PIER_LOG_ERROR))
+        pier_log_record(PIER_LOG_ERROR, what, fields, trace[0] ? 5 : 4);
 }
 
 /* The response to a failure of the handler's, or what is left of one. */
@@ -217,12 +237,16 @@ static void keep_rest(struct pi_http_conn *h)
 static void end(struct pi_http_conn *h)
 {
     struct pier_exchange *ex = &h->ex;
+    if (h->endpoint->is_observed)
+        pi_observe_end(ex);
     if (h->endpoint->done)
         h->endpoint->done(ex, h->endpoint->done_arg);
     for (const struct pi_deferred *d = ex->deferred; d; d = d->next)
         d->fn(d->arg);
     if (!h->must_close && !h->is_broken)
         keep_rest(h);
+    else if (!ex->req.keep_alive && ex->body_ended && h->raw_len == 0 && !ex->is_hijacked)
+        h->conn->at_end = true; /* it has said so: nothing is looked for when it is closed */
     pi_arena_reset(&ex->arena);
 }
 
@@ -233,6 +257,8 @@ static void exchange(struct pi_http_conn *h, size_t head_len)
     ex->method = pi_req_text(ex, PI_H1_PART(&ex->req, name));
     ex->target = pi_req_text(ex, PI_H1_PART(&ex->req, target));
     pi_body_begin(ex);
+    if (h->endpoint->is_observed)
+        pi_observe_begin(ex);
     conclude(ex, call_handlers(ex));
     end(h);
 }
@@ -247,6 +273,8 @@ static void refuse(struct pi_http_conn *h, int status, const char *words)
     ex->method = ex->target = ex->path = "";
     ex->body_ended = true;
     h->must_close = true;
+    if (h->endpoint->is_observed)
+        pi_observe_begin(ex);
     if (pi_http_problem(ex, status, words, false) < 0)
         h->is_broken = true;
     end(h);
@@ -310,6 +338,18 @@ static char *line_of(const char *server)
     return line;
 }
 
+static int set_observers(struct pi_http_endpoint *e, const struct pier_http_opts *o)
+{
+    e->metrics = o->metrics;
+    e->has_access_log = o->access_log != NULL;
+    if (o->access_log)
+        e->access_log = *o->access_log;
+    e->is_observed = o->metrics || o->access_log || o->proxies;
+    if (o->proxies)
+        e->proxies = pi_proxies_new(o->proxies);
+    return o->proxies && !e->proxies ? pier_error_code() : 0;
+}
+
 int pi_http_endpoint_init(struct pi_http_endpoint *e, struct pier_router *r,
                           const struct pier_http_opts *opts)
 {
@@ -337,13 +377,17 @@ int pi_http_endpoint_init(struct pi_http_endpoint *e, struct pier_router *r,
         .done_arg = o->done_arg,
     };
     e->server_line = o->server ? line_of(o->server) : NULL;
-    return o->server && !e->server_line ? pi_fail(-ENOMEM, "options of http") : 0;
+    if (o->server && !e->server_line)
+        return pi_fail(-ENOMEM, "options of http");
+    return set_observers(e, o);
 }
 
 void pi_http_endpoint_fini(struct pi_http_endpoint *e)
 {
     pi_free(e->server_line);
     e->server_line = NULL;
+    pi_proxies_free(e->proxies);
+    e->proxies = NULL;
 }
 
 static void drop_endpoint(void *arg)

@@ -8,6 +8,8 @@
 #define _GNU_SOURCE
 #include "net/cert.h"
 
+#include "net/tls.h"
+
 #include <pier/task.h>
 #include <pier/text.h>
 
@@ -281,4 +283,38 @@ int pier_certs_read(struct pier_certs *certs, const char *path)
     if (rc < 0)
         pier_certs_fini(certs);
     return rc;
+}
+
+/* ---- peers ---- */
+
+/* A client's list begins with the peer's own certificate, a server's with the one above it. */
+static int add_chain(struct pier_certs *certs, const SSL *ssl, X509 *own)
+{
+    STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+    int count = chain ? sk_X509_num(chain) : 0;
+    int rc = pi_certs_add(certs, own);
+    for (int i = 0; i < count && rc == 0; i++) {
+        X509 *x509 = sk_X509_value(chain, i);
+        if (i > 0 || X509_cmp(x509, own) != 0)
+            rc = pi_certs_add(certs, x509);
+    }
+    return rc;
+}
+
+int pier_certs_of_peer(struct pier_certs *certs, struct pier_conn *c)
+{
+    *certs = (struct pier_certs){ 0 };
+    if (!c)
+        return pi_conn_null();
+    if (c->transport != &pi_tls)
+        return pi_conn_fail(c, "cert show", -EOPNOTSUPP);
+    const SSL *ssl = ((struct pi_tls *)c->own)->ssl;
+    X509 *own = SSL_get0_peer_certificate(ssl);
+    if (!own)
+        return pi_conn_fail(c, "cert show", -ENODATA);
+    int rc = add_chain(certs, ssl, own);
+    if (rc == 0)
+        return 0;
+    pier_certs_fini(certs);
+    return pi_conn_fail(c, "cert show", rc);
 }

@@ -94,8 +94,10 @@ static int add_server(struct pi_dns_conf *conf, const char *text)
     } else if (inet_pton(AF_INET6, text, &u.in6.sin6_addr) == 1) {
         u.in6.sin6_family = AF_INET6;
         u.in6.sin6_port = htons(PI_DNS_PORT);
-    } else if (strchr(text, '%') || pier_addr_parse(&u.addr, text) < 0 || u.in.sin_port == 0) {
-        return -EINVAL; /* c-ares knows no zones */
+    } else {
+        int rc = strchr(text, '%') ? -EINVAL : pier_addr_parse(&u.addr, text);
+        if (rc < 0 || u.in.sin_port == 0)
+            return rc == -ENOMEM ? rc : -EINVAL; /* c-ares knows no zones */
     }
     conf->servers[conf->server_count++] = u.addr;
     return 0;
@@ -144,7 +146,7 @@ int pi_dns_conf_servers(struct pi_dns_conf *conf, const char *list)
     conf->server_count = 0;
     for (char *one = strtok_r(copy, ", ", &rest); one && rc == 0; one = strtok_r(NULL, ", ", &rest))
         rc = add_server(conf, one);
-    return conf->server_count > 0 ? rc : -EINVAL;
+    return rc < 0 || conf->server_count > 0 ? rc : -EINVAL;
 }
 
 /* ---- the others ---- */
@@ -449,9 +451,10 @@ static int get_own(struct pi_dns_conf **out, struct pi_dns_conf *base, const cha
     own->hosts = NULL;
     own->is_strange = false;
     own->has_own_servers = true;
-    if (pi_dns_conf_servers(own, servers) < 0) {
+    int rc = pi_dns_conf_servers(own, servers);
+    if (rc < 0) {
         pi_free(own);
-        return -EINVAL;
+        return rc;
     }
     keep_own(own, base, servers);
     *out = own;

@@ -49,7 +49,7 @@ void pi_dns_conf_read(struct pi_dns_conf *conf, char *resolv_conf);
 void pi_dns_conf_options(struct pi_dns_conf *conf, char *options);
 /* Names between blanks, as behind "search" and in LOCALDOMAIN. */
 void pi_dns_conf_search(struct pi_dns_conf *conf, char *names);
-/* 0 or -EINVAL. */
+/* 0, -EINVAL or -ENOMEM. */
 int pi_dns_conf_servers(struct pi_dns_conf *conf, const char *list);
 /* Whether "hosts:" of nsswitch.conf means: the file, then DNS; but for names of one label, of
  * .local, and this host's own. */

@@ -15,8 +15,6 @@
 
 enum { SHOWN_CAP = 200 };
 
-static const char sub_delims[] = "!$&'()*+,;=";
-
 /* ---- taking apart ---- */
 
 static int bad(struct pier_slice text, const char *reason)
@@ -50,22 +48,28 @@ static struct pier_slice take(struct pier_slice *rest, size_t len)
     return first;
 }
 
-/* Only unreserved characters, sub-delims, those of more, and triplets. */
-static int check_chars(struct pier_slice text, struct pier_slice part, const char *more,
-                       const char *where)
+/* What may stand in which parts, a bit each (RFC 3986, appendix A); a triplet may in all. */
+enum { IN_HOST = 1, IN_USER = 2, IN_PATH = 4, IN_QUERY = 8, IN_LITERAL = IN_USER };
+
+static const unsigned char classes[256] = {
+    ['a' ... 'z'] = 15, ['A' ... 'Z'] = 15, ['0' ... '9'] = 15, ['-'] = 15, ['.'] = 15,  ['_'] = 15,
+    ['~'] = 15,         ['!'] = 15,         ['$'] = 15,         ['&'] = 15, ['\''] = 15, ['('] = 15,
+    [')'] = 15,         ['*'] = 15,         ['+'] = 15,         [','] = 15, [';'] = 15,  ['='] = 15,
+    [':'] = 14,         ['@'] = 12,         ['/'] = 12,         ['?'] = 8,
+};
+
+static int check_chars(struct pier_slice text, struct pier_slice part, int in, const char *where)
 {
     for (size_t i = 0; i < part.len; i++) {
         unsigned char c = (unsigned char)part.ptr[i];
-        bool is_triplet = c == '%' && part.len - i >= 3 &&
-                          pi_hex_value((unsigned char)part.ptr[i + 1]) >= 0 &&
-                          pi_hex_value((unsigned char)part.ptr[i + 2]) >= 0;
-        if (is_triplet)
-            i += 2;
-        else if (c == '%')
-            return bad(text, "\"%\" without two hexadecimal digits");
-        else if (!pi_is_unreserved(c) &&
-                 (c == '\0' || (!strchr(sub_delims, c) && !strchr(more, c))))
+        if (classes[c] & in)
+            continue;
+        if (c != '%')
             return bad_char(text, (char)c, where);
+        if (part.len - i < 3 || pi_hex_value((unsigned char)part.ptr[i + 1]) < 0 ||
+            pi_hex_value((unsigned char)part.ptr[i + 2]) < 0)
+            return bad(text, "\"%\" without two hexadecimal digits");
+        i += 2;
     }
     return 0;
 }
@@ -108,7 +112,8 @@ static int split_host(struct pier_uri *out, struct pier_slice text, struct pier_
     struct pier_slice inside = { out->host.ptr + 1, out->host.len - 2 };
     if (is_bracketed && !is_ip_literal(inside))
         return bad(text, "what is in brackets is not an IPv6 address");
-    int rc = check_chars(text, is_bracketed ? inside : out->host, is_bracketed ? ":" : "", "host");
+    int rc = check_chars(text, is_bracketed ? inside : out->host,
+                         is_bracketed ? IN_LITERAL : IN_HOST, "host");
     if (rc < 0 || rest.len == 0)
         return rc;
     if (rest.ptr[0] != ':')
@@ -127,7 +132,7 @@ static int split_authority(struct pier_uri *out, struct pier_slice text, struct 
     if (at) {
         out->userinfo = take(&rest, (size_t)(at - rest.ptr));
         take(&rest, 1);
-        int rc = check_chars(text, out->userinfo, ":", "user");
+        int rc = check_chars(text, out->userinfo, IN_USER, "user");
         if (rc < 0)
             return rc;
     }
@@ -141,13 +146,13 @@ static int split_tail(struct pier_uri *out, struct pier_slice text, struct pier_
     if (rest.len > 0 && rest.ptr[0] == '?') {
         take(&rest, 1);
         out->query = take(&rest, length_until(rest, "#"));
-        rc = check_chars(text, out->query, ":@/?", "query");
+        rc = check_chars(text, out->query, IN_QUERY, "query");
     }
     if (rc < 0 || rest.len == 0)
         return rc;
     take(&rest, 1);
     out->fragment = rest;
-    return check_chars(text, out->fragment, ":@/?", "fragment");
+    return check_chars(text, out->fragment, IN_QUERY, "fragment");
 }
 
 int pier_uri_parse(struct pier_uri *out, const char *bytes, size_t len)
@@ -168,7 +173,7 @@ int pier_uri_parse(struct pier_uri *out, const char *bytes, size_t len)
     }
     if (rc == 0) {
         out->path = take(&rest, length_until(rest, "?#"));
-        rc = check_chars(text, out->path, ":@/", "path");
+        rc = check_chars(text, out->path, IN_PATH, "path");
     }
     return rc < 0 ? rc : split_tail(out, text, rest);
 }

@@ -196,7 +196,7 @@ def test_nothing_is_replaced_without_force(cert, tmp_path):
 
 @pytest.mark.parametrize("args, says", [
     (["create"], "cert create needs a name"),
-    (["show"], "cert show needs a file"),
+    (["show"], "cert show needs a file or a URL"),
     (["sign", "x"], "cert can create or show, not 'sign'"),
     (["create", "a b"], "a b: it is neither a host name nor an IP address"),
     (["create", "https://a.test/"], "it is a URL: give its host name alone"),
@@ -253,3 +253,28 @@ def test_show_tells_what_it_cannot_read_and_goes_on(cert, tmp_path):
     assert "bad: certificate 1 is damaged" in result.err
     assert "a.test-key.pem: there is no certificate in it" in result.err
     assert b"subject      CN=a.test\n" in result.out
+
+
+@pytest.mark.models("tasks")
+def test_show_of_a_server_says_whether_it_convinces(serve, cert, ca, tmp_path):
+    env = {"XDG_DATA_HOME": str(tmp_path / "data")}
+    server = serve(urls=["tls://127.0.0.1:0", "https://127.0.0.1:0"], env=env)
+    tls, https = (port_of(endpoint.url) for endpoint in server.endpoints)
+    for url in f"tls://localhost:{tls}", f"https://localhost:{https}/path?query":
+        good = cert("show", "--ca", str(ca), url)
+        assert (good.rc, good.err) == (0, ""), good.err
+        assert good.out.decode().startswith("verified     yes\nsubject      CN=localhost\n")
+        bad = cert("show", url)
+        assert bad.rc == 5 and bad.err == ""
+        assert re.match(rb"verified     tls: localhost:\d+: .*--ca FILE.*\nsubject      CN=local", bad.out)
+    wrong = cert("show", "--json", "--ca", str(ca), "--servername", "evil.test", url)
+    shown = json.loads(wrong.out)
+    assert wrong.rc == 5 and not shown["verified"] and "localhost" in shown["error"]
+    assert shown["certificates"][0]["subject"] == "CN=localhost"
+
+
+def test_show_of_a_server_that_is_not_there(cert):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    result = cert("show", f"https://127.0.0.1:{port}")
+    assert (result.rc, result.out) == (4, b"") and f"127.0.0.1:{port}" in result.err
