@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "net/firewall.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 
