@@ -18,14 +18,14 @@ BUILD = Path(os.environ.get("PIER_BUILD_DIR", ROOT / "build"))
 HARMLESS = set("""
     _GLOBAL_OFFSET_TABLE_ bcmp __ctype_b_loc __ctype_tolower_loc __errno_location __isoc99_sscanf __sched_cpucount abort
     environ fileno flockfile funlockfile gai_strerror getenv getpid if_indextoname in6addr_any
-    in6addr_loopback inet_ntop inet_pton memchr memcmp memcpy memmem memmove memset
+    in6addr_loopback inet_ntop inet_pton memchr memcmp memcpy memmem memmove mempcpy memset
     pthread_attr_destroy pthread_attr_setdetachstate pthread_attr_setstacksize
     pthread_cond_broadcast pthread_cond_destroy pthread_cond_init pthread_cond_signal pthread_join
     pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_once
     pthread_sigmask sched_yield sigabbrev_np sigaction sigaddset sigdelset sigemptyset sigfillset
-    sigismember sigpending snprintf stderr strchr strcmp strcspn strerrordesc_np strlen strncasecmp
-    qsort
-    strncmp strcasecmp strnlen strrchr strspn strstr strtod strtok_r strtol strtoll vsnprintf
+    sigismember sigpending snprintf stderr strchr strchrnul strcmp strcspn strerrordesc_np strlen
+    strncasecmp strncmp strcasecmp strnlen strrchr strspn strstr strtod strtok_r strtol strtoll
+    vsnprintf
     posix_spawn_file_actions_destroy posix_spawn_file_actions_init posix_spawnattr_destroy
     posix_spawnattr_init posix_spawnattr_setflags posix_spawnattr_setpgroup
     posix_spawnattr_setsigdefault posix_spawnattr_setsigmask qsort
