@@ -175,6 +175,22 @@ TEST(a_network_that_is_none_is_said_when_the_server_is_made)
     pier_router_free(r);
 }
 
+TEST(proxies_without_memory_are_an_error_and_no_leak)
+{
+    struct pi_proxies *p = NULL;
+    long before = pi_alloc_count();
+    for (long at = 1; !p && at < 100; at++) {
+        pi_alloc_fail(at);
+        p = pi_proxies_new(&local);
+        pi_alloc_fail(0);
+        if (!p)
+            ck_assert_int_eq(pi_alloc_count(), before);
+    }
+    ck_assert_ptr_nonnull(p);
+    pi_proxies_free(p);
+    ck_assert_int_eq(pi_alloc_count(), before);
+}
+
 /* ---- traces ---- */
 
 TEST(a_request_stays_in_its_trace_with_a_span_of_its_own)
@@ -303,7 +319,7 @@ TEST(a_server_that_drains_is_not_ready)
     send_all(fd, ask, 10);
     AWAIT(pier_server_conns(w.sv.server) == 1);
     pier_server_stop_remote(w.sv.server);
-    AWAIT(is_refused(&w.sv.server->listeners[0].addr) || w.sv.ended);
+    AWAIT(atomic_load(&w.sv.server->draining));
     send_all(fd, ask + 10, sizeof ask - 11);
     ssize_t n = read_to_end(fd, got, sizeof got - 1);
     ck_assert_int_ge(n, 0);
