@@ -331,6 +331,24 @@ TEST(a_server_that_drains_is_not_ready)
     pier_router_free(w.r);
 }
 
+/* ---- bans ---- */
+
+static int bans(struct pier_exchange *ex, void *arg)
+{
+    int rc = pier_conn_ban(pier_exchange_conn(ex), PIER_MINUTE);
+    return pier_http_textf(ex, 200, "banned: %d\n", rc);
+}
+
+TEST(a_handler_bans_a_client)
+{
+    static const struct pier_firewall_opts limits = { .max_per_ip = 100 };
+    struct web w = { .r = pier_router_new() };
+    pier_route(w.r, "GET /ban", bans, NULL);
+    start_at(&w, HTTP, &(struct pier_serve_opts){ .workers = 1, .firewall = &limits }, NULL);
+    expect(get(&w, "/ban", ""), "banned: 0\n");
+    stop(&w);
+}
+
 /* ---- metrics ---- */
 
 static void count_in(struct web *w, const struct pier_serve_opts *serve_opts,
