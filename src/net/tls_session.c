@@ -58,6 +58,17 @@ static struct scratch *need_scratch(void)
     return scratch;
 }
 
+/* Detached threads would still be at it when the process is over. */
+void pi_tls_thread_end(void)
+{
+    if (scratch) {
+        pthread_setspecific(exit_key, NULL);
+        free_scratch(scratch);
+        scratch = NULL;
+    }
+    OPENSSL_thread_stop();
+}
+
 static bool is_scratch(const struct pi_tls_bytes *b)
 {
     return scratch && b->at >= (char *)scratch && b->at < (char *)(scratch + 1);
@@ -495,8 +506,9 @@ void pi_tls_say_goodbye(struct pier_conn *c)
     seal_goodbye(c, t);
     if (send_now(t) < 0 || t->out.len == 0)
         return;
+    int64_t most = GOODBYE_MS * PIER_MILLISECOND, own = c->write_timeout_ns;
     c->writing = true;
-    if (flush(t, pier_after(GOODBYE_MS * PIER_MILLISECOND), 0) < 0)
+    if (flush(t, pier_after(own && own < most ? own : most), 0) < 0)
         t->is_broken = true;
     c->writing = false;
 }
