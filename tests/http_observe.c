@@ -216,7 +216,8 @@ TEST(a_request_stays_in_its_trace_with_a_span_of_its_own)
 TEST(each_request_is_a_record_with_fields)
 {
     struct web w;
-    start(&w, &(struct pier_http_opts){ .access_log = &(struct pier_access_log_opts){ NULL } });
+    start(&w, &(struct pier_http_opts){
+                  .access_log = &(struct pier_access_log_opts){ .combined = NULL } });
     get(&w, "/?q=1", "User-Agent: x\r\nReferer: y\r\n" TRACEPARENT);
     get(&w, "/\x01", "");
     AWAIT(said("request\n") == 2);
