@@ -216,7 +216,8 @@ TEST(a_request_stays_in_its_trace_with_a_span_of_its_own)
 TEST(each_request_is_a_record_with_fields)
 {
     struct web w;
-    start(&w, &(struct pier_http_opts){ .access_log = &(struct pier_access_log_opts){ NULL } });
+    start(&w, &(struct pier_http_opts){
+                  .access_log = &(struct pier_access_log_opts){ .combined = NULL } });
     get(&w, "/?q=1", "User-Agent: x\r\nReferer: y\r\n" TRACEPARENT);
     get(&w, "/\x01", "");
     AWAIT(said("request\n") == 2);
@@ -329,6 +330,24 @@ TEST(a_server_that_drains_is_not_ready)
     close(fd);
     ck_assert_int_eq(finish_serving(&w.sv), 0);
     pier_router_free(w.r);
+}
+
+/* ---- bans ---- */
+
+static int bans(struct pier_exchange *ex, void *arg)
+{
+    int rc = pier_conn_ban(pier_exchange_conn(ex), PIER_MINUTE);
+    return pier_http_textf(ex, 200, "banned: %d\n", rc);
+}
+
+TEST(a_handler_bans_a_client)
+{
+    static const struct pier_firewall_opts limits = { .max_per_ip = 100 };
+    struct web w = { .r = pier_router_new() };
+    pier_route(w.r, "GET /ban", bans, NULL);
+    start_at(&w, HTTP, &(struct pier_serve_opts){ .workers = 1, .firewall = &limits }, NULL);
+    expect(get(&w, "/ban", ""), "banned: 0\n");
+    stop(&w);
 }
 
 /* ---- metrics ---- */

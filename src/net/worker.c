@@ -35,7 +35,7 @@ enum {
 
 struct pier_server *pi_server_of(const struct pier_conn *c)
 {
-    return c->draining ? PI_CONTAINER_OF(c->draining, struct pier_server, draining) : NULL;
+    return c->server;
 }
 
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
@@ -49,6 +49,7 @@ void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier
     c->is_owned = true;
     c->is_proxied = a->is_proxied;
     c->draining = &s->draining;
+    c->server = s;
 }
 
 /* Closing with unread input resets the connection, and the reset may overtake the reply: so the end
