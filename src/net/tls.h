@@ -120,6 +120,7 @@ struct pi_tls {
     bool is_established;
     bool is_flushing; /* a task sends: the others only add to out */
     bool is_broken;   /* a part of a record is lost: nothing can follow */
+    int send_error;   /* of a record that OpenSSL was still at */
     bool was_cut;     /* the end came without close_notify */
     bool is_listed;   /* among the handshakes of its worker */
     bool is_given_up; /* there were too many of them */

@@ -22,7 +22,7 @@ HARMLESS = set("""
     pthread_attr_destroy pthread_attr_setdetachstate pthread_attr_setstacksize
     pthread_cond_broadcast pthread_cond_destroy pthread_cond_init pthread_cond_signal pthread_join
     pthread_mutex_destroy pthread_mutex_init pthread_mutex_lock pthread_mutex_unlock pthread_once
-    pthread_sigmask sched_yield sigabbrev_np sigaction sigaddset sigdelset sigemptyset sigfillset
+    pthread_sigmask sched_yield secure_getenv sigabbrev_np sigaction sigaddset sigdelset sigemptyset sigfillset
     sigismember sigpending snprintf stderr strchr strchrnul strcmp strcspn strerrordesc_np strlen
     strncasecmp strncmp strcasecmp strnlen strrchr strspn strstr strtod strtok_r strtol strtoll
     vsnprintf
