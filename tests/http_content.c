@@ -152,8 +152,25 @@ TEST(json_is_written_as_it_grows)
     struct pier_json_value *v = pier_json_parse(text, len, NULL);
     ck_assert_int_eq(pier_http_reply_status(reply), 201);
     ck_assert_str_eq(pier_http_reply_field(reply, "Content-Type"), "application/json");
+    ck_assert_str_eq(pier_http_reply_field(reply, "Transfer-Encoding"), "chunked");
     ck_assert_uint_eq(pier_json_count(v), 1000);
     pier_json_free(v);
+    pier_http_reply_free(reply);
+}
+
+static int writes_three(struct pier_exchange *ex, void *arg)
+{
+    struct pier_json w;
+    pier_res_json(ex, 200, &w);
+    pier_json_int(&w, 123);
+    return (int)pier_json_end(&w);
+}
+
+TEST(short_json_has_its_length)
+{
+    struct pier_http_reply *reply = post(writes_three, NULL, "", 0);
+    ck_assert_str_eq(pier_http_reply_field(reply, "Content-Length"), "3");
+    ck_assert_str_eq(pier_http_reply_body(reply, NULL), "123");
     pier_http_reply_free(reply);
 }
 

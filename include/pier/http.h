@@ -349,9 +349,9 @@ PIER_API bool pier_req_form_at(const struct pier_exchange *ex, int index, const 
 PIER_API const struct pier_json_value *pier_body_json(struct pier_exchange *ex,
                                                       const struct pier_json_limits *limits);
 
-/* Begins a response in JSON: pier_json_object(w) and the others write it, sending as they go, so
- * they may wait; the handler returns what pier_json_end(w) returns. Content-Type may have been set
- * before. 0 or a negative code, which pier_json_end() returns as well. */
+/* Begins a response in JSON, one value: pier_json_object(w) and the others write it, sending as
+ * they go, so they may wait; the handler returns what pier_json_end(w) returns. Content-Type may
+ * have been set before. 0 or a negative code, which pier_json_end() returns as well. */
 PIER_API int pier_res_json(struct pier_exchange *ex, int status, struct pier_json *w);
 
 /* ---- for services: cookies (RFC 6265bis) ---- */
