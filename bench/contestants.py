@@ -409,6 +409,15 @@ UTF8 = [
     Contestant("python", build_python, "peers/utf8.py", alone_python),
 ]
 
+def beside_server(path, argument, workers):
+    return [path, os.path.join(build_dir, "bench")]
+
+
+HTTP_CLIENTS = [
+    Contestant("pier", find_pier, "bench/http_client", beside_server),
+    Contestant("libcurl", find_pier, "bench/http_curl", beside_server),
+]
+
 CROWD = [
     Contestant("pier", find_pier, "bench/crowd", alone),
     Contestant("go", build_go, "peers/crowd.go", alone, target="crowd_go", env=go_procs(1)),

@@ -515,4 +515,5 @@ def round_size(contestant, work, options):
 ROUNDS = {"echo": round_echo, "relay": round_relay, "udp": round_udp, "flight": round_flight, "tls": round_tls,
           "tlsidle": round_tlsidle, "http": round_http,
           "httpidle": round_httpidle, "idle": round_idle, "startup": round_startup, "micro": round_micro,
-          "balance": round_balance, "utf8": round_micro, "crowd": round_crowd, "pool": round_pool, "size": round_size}
+          "balance": round_balance, "utf8": round_micro, "httpclient": round_micro,
+          "crowd": round_crowd, "pool": round_pool, "size": round_size}

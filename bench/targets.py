@@ -276,6 +276,16 @@ def utf8_rows(works):
              verdict(ratio(worst, "best"), median, 1)]]
 
 
+def http_client_rows(works):
+    target = "HTTP client, a request over a pool: ≤ 0.5 × libcurl"
+    own, curl = figures(works, "httpclient", "pier"), figures(works, "httpclient", "libcurl")
+    if not own or not curl:
+        return [missing(target)]
+    own, curl = own["http_get"], curl["http_get"]
+    best, median = own["best"] / curl["best"], own["median"] / curl["median"]
+    return [[target, f"{best:.2f} × ({own['best']:,.0f} ns; medians {median:.2f})", verdict(best, median, 0.5)]]
+
+
 def memory_rows(works):
     rows = []
     for name, backend in BACKENDS.items():
@@ -308,6 +318,6 @@ def start_rows(works):
 
 def judge(works):
     """Rows of (target, measured, verdict)."""
-    return [row for part in (echo_rows, udp_rows, tls_rows, http_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, memory_rows,
+    return [row for part in (echo_rows, udp_rows, tls_rows, http_rows, model_rows, relay_rows, worker_rows, micro_rows, utf8_rows, http_client_rows, memory_rows,
                                start_rows)
             for row in part(works)]

@@ -393,6 +393,31 @@ BOTH(client_bounds_idle_connections)
     pier_http_client_free(client);
 }
 
+static int get_once(void *client)
+{
+    expect(pier_http_get(srv.url, &(struct pier_request){ .client = client }), 200, "a");
+    return 0;
+}
+
+/* A connection is its thread's, whichever loop there is at the moment, or none. */
+TEST(client_keeps_connections_from_loop_to_loop)
+{
+    const struct step same = { .reply = OK("1\r\n\r\na") };
+    START(same, same, same, same, same);
+    struct pier_http_client *client = pier_http_client_new(NULL);
+    for (int i = 0; i < 5; i++) {
+        struct pier_scope scope;
+        pier_scope_open(&scope, 0);
+        if (i % 2)
+            ck_assert_int_eq(get_once(client), 0);
+        else
+            ck_assert_int_eq(pier_spawn(&scope, get_once, client), 0);
+        ck_assert_int_eq(pier_scope_join(&scope), 0);
+    }
+    ck_assert_int_eq(srv.conns, 1);
+    pier_http_client_free(client);
+}
+
 BOTH(client_may_be_freed_before_its_responses)
 {
     START({ .reply = OK("1\r\n\r\na") });

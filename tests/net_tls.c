@@ -222,6 +222,66 @@ TEST(tls_server_has_a_certificate_for_each_name)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+TEST(tls_server_has_keys_of_two_kinds_for_one_name)
+{
+    struct serving sv;
+    struct pier_tls_opts tls = server_opts();
+    make_leaf("rsa", "ca", NAMES, RSA_KEY);
+    const struct pier_tls_cert more = { in_folder("rsa.pem"), in_folder("rsa-key.pem"), NULL };
+    tls.more_certs = &more;
+    tls.more_count = 1;
+    serve_tls(&sv, PIER_TASKS, &tls);
+    static const char *const ciphers[] = { "ECDHE-RSA-AES128-GCM-SHA256",
+                                           "ECDHE-ECDSA-AES128-GCM-SHA256" };
+    for (int i = 0; i < 2; i++) {
+        SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+        SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
+        ck_assert_int_eq(SSL_CTX_set_cipher_list(ctx, ciphers[i]), 1);
+        SSL *ssl = SSL_new(ctx);
+        int fd = client(sv.server);
+        SSL_set_fd(ssl, fd);
+        ck_assert_int_eq(SSL_connect(ssl), 1);
+        EVP_PKEY *key = X509_get0_pubkey(SSL_get0_peer_certificate(ssl));
+        ck_assert_int_eq(EVP_PKEY_get_base_id(key), i == 0 ? EVP_PKEY_RSA : EVP_PKEY_EC);
+        SSL_free(ssl);
+        SSL_CTX_free(ctx);
+        close(fd);
+    }
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+/* Takes the TLS off for a plain echo server behind it. */
+static int relay_to(struct pier_conn *c, void *url)
+{
+    struct pier_conn *behind = pier_dial(url, NULL);
+    int rc = pier_copy(c, behind, NULL);
+    pier_close(behind);
+    return rc;
+}
+
+EACH_WAY(tls_is_taken_off_by_a_relay)
+{
+    enum { SIZE = 300000 };
+    struct serving plain, sv;
+    struct pier_tls_opts tls = server_opts();
+    struct pier_serve_opts opts = { .model = model, .workers = 1, .tls = &tls };
+    char *sent = make_pattern(SIZE, 3), *got = malloc(SIZE), byte;
+    serve(&plain, &opts, "tcp://127.0.0.1:0", echo, NULL);
+    serve(&sv, &opts, "tls://127.0.0.1:0", relay_to, (void *)url_of(&plain));
+    sv.fds = 0; /* the other server may have opened its own meanwhile */
+    struct pier_conn *c = dial_tls(&sv, (struct pier_tls_opts){ 0 });
+    ck_assert_int_eq(pier_write(c, sent, SIZE), SIZE);
+    ck_assert_int_eq(pier_read_exact(c, got, SIZE), SIZE);
+    ck_assert_int_eq(memcmp(sent, got, SIZE), 0);
+    ck_assert_int_eq(pier_shutdown_write(c), 0);
+    ck_assert_int_eq(pier_read(c, &byte, 1), 0);
+    pier_close(c);
+    free(sent);
+    free(got);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    ck_assert_int_eq(end_serving(&plain), 0);
+}
+
 /* ---- whom a client refuses ---- */
 
 static void expect_cert_refused(enum cert_kind kind, const char *words)

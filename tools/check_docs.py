@@ -176,7 +176,7 @@ def has_function(code):
 def needed_by(library):
     """What `pkg-config --static` would say: liburing is optional."""
     uring = ["-luring"] if b"io_uring_queue_init" in library.read_bytes() else []
-    return ["-pthread", "-lssl", "-lcrypto", "-ljansson", "-lz", "-lpsl", *uring]
+    return ["-pthread", "-lssl", "-lcrypto", "-ljansson", "-lz", "-lpsl", "-lcares", *uring]
 
 
 def compile_violations(root, where, code, library):

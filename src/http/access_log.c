@@ -12,7 +12,6 @@
 #include <pier/text.h>
 
 #include <string.h>
-#include <time.h>
 
 enum {
     TARGET_CAP = 800, /* of a line of PI_LOG_LINE_MAX */
@@ -79,13 +78,9 @@ static const char *shown(char *out, size_t cap, const char *text)
 /* "20/Nov/2026:09:22:31 +0000", in English whatever the locale. */
 static void write_time(char out[32])
 {
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    struct tm tm;
-    time_t now = (time_t)(pi_unix_ns() / PIER_SECOND);
-    gmtime_r(&now, &tm);
-    snprintf(out, 32, "%02u/%.3s/%04u:%02u:%02u:%02u +0000", (unsigned)tm.tm_mday % 100,
-             months + 3 * tm.tm_mon, (unsigned)(tm.tm_year + 1900) % 10000,
-             (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+    char date[32]; /* "Fri, 20 Nov 2026 09:22:31 GMT" */
+    pier_date_http(date, sizeof date, pi_unix_ns());
+    snprintf(out, 32, "%.2s/%.3s/%.4s:%.8s +0000", date + 5, date + 8, date + 12, date + 17);
 }
 
 /* "GET /a?b HTTP/1.1"; "-" for what was not understood. */
@@ -93,7 +88,7 @@ static void write_request(struct pier_exchange *ex, char out[TARGET_CAP + 64])
 {
     char target[TARGET_CAP];
     if (ex->method[0] == '\0')
-        strcpy(out, "-");
+        memcpy(out, "-", 2);
     else
         snprintf(out, TARGET_CAP + 64, "%.32s %s HTTP/1.%d", ex->method,
                  shown(target, sizeof target, ex->target), ex->req.minor);

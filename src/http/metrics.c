@@ -60,7 +60,7 @@ struct pier_metrics *pier_metrics_new(void)
     struct pier_metrics *m = room;
     m->began_ns = pi_unix_ns();
     struct series *other = &m->series[0];
-    strcpy(other->route, "(other)");
+    memcpy(other->route, "(other)", sizeof "(other)");
     other->status = '0';
     atomic_store(&other->key, 1);
     atomic_store(&other->is_named, true);
@@ -97,8 +97,8 @@ static uint64_t hash(uint64_t h, const char *text, size_t most)
 static void name_series(struct series *s, const char *route, const char *method, char status)
 {
     s->status = status;
-    strncat(s->method, method, METHOD_CAP - 1);
-    strncat(s->route, route, ROUTE_CAP - 1);
+    memcpy(s->method, method, strnlen(method, METHOD_CAP - 1)); /* NULs are there */
+    memcpy(s->route, route, strnlen(route, ROUTE_CAP - 1));
     atomic_store_explicit(&s->is_named, true, memory_order_release);
 }
 
@@ -216,9 +216,7 @@ static void put_all(struct pier_exchange *ex, struct pier_metrics *m, const char
 
 static void put_gauges(struct pier_exchange *ex, struct pier_metrics *m)
 {
-    const _Atomic bool *draining = ex->h->draining; /* of its server, if it has one */
-    const struct pier_server *s = draining ? PI_CONTAINER_OF(draining, struct pier_server, draining)
-                                           : NULL;
+    const struct pier_server *s = pi_server_of(ex->h->conn);
     pier_res_printf(ex,
                     "# HELP http_requests_in_flight Requests being answered at this moment.\n"
                     "# TYPE http_requests_in_flight gauge\n"

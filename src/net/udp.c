@@ -680,11 +680,11 @@ static int set_options(struct pier_udp *u, const struct pier_udp_opts *o)
     return 0;
 }
 
-int pi_udp_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
-                   int64_t deadline_ns, const char *what)
+int pi_udp_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url,
+                   const struct pi_addr_ask *ask)
 {
     struct pi_addr found[PI_ADDRS_MAX];
-    int count = pi_addr_resolve(found, url, passive, deadline_ns, what);
+    int count = pi_addr_find(found, url, ask);
     int at = 0;
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < count; i++)
@@ -705,8 +705,10 @@ static int look_up(struct pi_addr *out, const char *text, bool passive, sa_famil
     if (url.scheme != PI_UDP)
         return pi_fail_text(PIER_EURL, "url \"%s\": datagrams need udp://", text);
     snprintf(what, sizeof what, "open %s", text);
-    int count = pi_udp_resolve(addrs, &url, passive, pier_after(PI_LOOKUP_MS * PIER_MILLISECOND),
-                               what);
+    const struct pi_addr_ask ask = { .passive = passive,
+                                     .deadline_ns = pier_after(PI_LOOKUP_MS * PIER_MILLISECOND),
+                                     .what = what };
+    int count = pi_udp_resolve(addrs, &url, &ask);
     for (int i = 0; i < count; i++) {
         if (family == AF_UNSPEC || addrs[i].any.sa_family == family) {
             *out = addrs[i];

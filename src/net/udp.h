@@ -55,9 +55,9 @@ static inline bool pi_is_no_segmentation(ssize_t rc)
     return rc == -EIO || rc == -EINVAL || rc == -EMSGSIZE;
 }
 
-/* Addresses to dial, those of IPv4 first; as pi_addr_resolve(). */
-int pi_udp_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url, bool passive,
-                   int64_t deadline_ns, const char *what);
+/* Addresses to dial, those of IPv4 first; as pi_addr_find(). */
+int pi_udp_resolve(struct pi_addr out[PI_ADDRS_MAX], const struct pi_url *url,
+                   const struct pi_addr_ask *ask);
 
 /* udp_dial.c: pier_dial() of udp://. */
 struct pier_conn *pi_udp_dial(const struct pi_url *url, const char *text,

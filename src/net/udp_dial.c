@@ -259,7 +259,10 @@ struct pier_conn *pi_udp_dial(const struct pi_url *url, const char *text,
     d->recv_buffer = opts ? opts->sock.recv_buffer : 0;
     int ms = opts && opts->connect_timeout_ms ? opts->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     int64_t until = ms < 0 ? 0 : pier_after(ms * PIER_MILLISECOND);
-    d->count = pi_udp_resolve(d->addrs, url, false, until, what);
+    const struct pi_addr_ask ask = { .deadline_ns = until,
+                                     .what = what,
+                                     .servers = opts ? opts->servers : NULL };
+    d->count = pi_udp_resolve(d->addrs, url, &ask);
     int rc = d->count < 0 ? d->count : connect_first(c);
     if (rc == 0)
         return c;

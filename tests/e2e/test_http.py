@@ -20,7 +20,7 @@ import pytest
 
 from pierlib import WAIT, Process, check_report, run, wait_until
 
-LISTENING = re.compile(r"listening\D.*?(http://127\.0\.0\.1:\d+)")
+LISTENING = re.compile(r"listening\D.*?(https?://127\.0\.0\.1:\d+)")
 PAGE = b"<html><body><h1>Hello, world!</h1></body></html>"
 
 
@@ -233,6 +233,27 @@ def test_h2load_sees_no_error(example):
     server = example("http_hello")
     said = output(tool("h2load"), "--h1", "-n2000", "-c8", "-m4", server.url).decode()
     assert re.search(r"2000 succeeded, 0 failed, 0 errored", said), said
+
+
+# ---- over TLS ----
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A certificate for 127.0.0.1 that trusts itself, and its key."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    output(tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+           "-nodes", "-days", "2", "-subj", "/CN=here", "-addext", "subjectAltName=IP:127.0.0.1",
+           "-keyout", key, "-out", cert)
+    return cert, key
+
+
+def test_https_is_the_same_over_tls(start, pier_bin, model, certificate):
+    cert, key = certificate
+    server = start(pier_bin, "serve", "https://127.0.0.1:0", "--reply", "you said %m", "--cert",
+                   cert, "--key", key, "--model", model.name, "--workers", "1")
+    curl = [tool("curl"), "-sS", "--max-time", str(WAIT), "--cacert", cert, "--http1.1"]
+    said = output(*curl, "-w", " %{num_connects}\n", "-d", "a", server.url, "-d", "a", server.url)
+    assert said == b"you said a&a 1\nyou said a&a 0\n"
 
 
 # ---- the end ----
