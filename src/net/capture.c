@@ -69,7 +69,6 @@ static void end_capture(struct pier_capture *k, int code)
 static void write_block(struct pier_capture *k, const struct iovec *pieces, int count)
 {
     size_t len = 0;
-    ssize_t n;
     if (atomic_load_explicit(&k->error, memory_order_relaxed))
         return;
     for (int i = 0; i < count; i++)
@@ -78,9 +77,7 @@ static void write_block(struct pier_capture *k, const struct iovec *pieces, int 
         end_capture(k, -EFBIG);
         return;
     }
-    do
-        n = writev(k->fd, pieces, count);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = TEMP_FAILURE_RETRY(writev(k->fd, pieces, count));
     if (n != (ssize_t)len) /* a part: the rest had no room */
         end_capture(k, n < 0 ? -errno : -ENOSPC);
 }
@@ -345,7 +342,7 @@ static int check_file(int fd, const char *path)
                             path);
     if (st.st_size == 0)
         return 0;
-    ssize_t n = pread(fd, found, sizeof found, 0);
+    ssize_t n = TEMP_FAILURE_RETRY(pread(fd, found, sizeof found, 0));
     if (n < 0)
         return pi_fail(-errno, "capture %s", path);
     pi_pcapng_begin(begin);
@@ -359,24 +356,24 @@ static int begin_file(int fd, const char *path)
 {
     unsigned char begin[PI_PCAPNG_BEGIN];
     struct iovec piece = { begin, sizeof begin };
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+    if (TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) < 0)
         return errno == EWOULDBLOCK
                    ? pi_fail_text(-EBUSY, "capture %s: another one writes there", path)
                    : pi_fail(-errno, "capture %s", path);
     int rc = check_file(fd, path);
     if (rc < 0)
         return rc;
-    if (fchmod(fd, 0600) < 0 || ftruncate(fd, 0) < 0)
+    if (fchmod(fd, 0600) < 0 || TEMP_FAILURE_RETRY(ftruncate(fd, 0)) < 0)
         return pi_fail(-errno, "capture %s", path);
     pi_pcapng_begin(begin);
-    ssize_t n = writev(fd, &piece, 1);
+    ssize_t n = TEMP_FAILURE_RETRY(writev(fd, &piece, 1));
     return n == (ssize_t)sizeof begin ? 0 : pi_fail(n < 0 ? -errno : -ENOSPC, "capture %s", path);
 }
 
 static int open_file(const char *path)
 {
-    int fd = openat(AT_FDCWD, path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-                    0600);
+    const int how = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    int fd = (int)TEMP_FAILURE_RETRY(openat(AT_FDCWD, path, how, 0600));
     if (fd < 0)
         return pi_fail(-errno, "capture %s", path);
     int rc = begin_file(fd, path);
