@@ -152,8 +152,25 @@ TEST(json_is_written_as_it_grows)
     struct pier_json_value *v = pier_json_parse(text, len, NULL);
     ck_assert_int_eq(pier_http_reply_status(reply), 201);
     ck_assert_str_eq(pier_http_reply_field(reply, "Content-Type"), "application/json");
+    ck_assert_str_eq(pier_http_reply_field(reply, "Transfer-Encoding"), "chunked");
     ck_assert_uint_eq(pier_json_count(v), 1000);
     pier_json_free(v);
+    pier_http_reply_free(reply);
+}
+
+static int writes_three(struct pier_exchange *ex, void *arg)
+{
+    struct pier_json w;
+    pier_res_json(ex, 200, &w);
+    pier_json_int(&w, 123);
+    return (int)pier_json_end(&w);
+}
+
+TEST(short_json_has_its_length)
+{
+    struct pier_http_reply *reply = post(writes_three, NULL, "", 0);
+    ck_assert_str_eq(pier_http_reply_field(reply, "Content-Length"), "3");
+    ck_assert_str_eq(pier_http_reply_body(reply, NULL), "123");
     pier_http_reply_free(reply);
 }
 
@@ -177,6 +194,64 @@ TEST(json_that_is_not_ended_fails_and_no_client_takes_it_for_whole)
     const char *raw = pier_http_reply_raw(reply, NULL);
     ck_assert_ptr_nonnull(strstr(raw, "500 Internal"));
     pier_http_reply_free(reply);
+}
+
+/* ---- without memory ---- */
+
+static int does_it_all(struct pier_exchange *ex, void *arg)
+{
+    struct pier_json w;
+    const struct pier_json_value *v = pier_body_json(ex, NULL);
+    if (!v)
+        return pier_error_code();
+    int rc = pier_res_set_cookie(ex, "id", "7", NULL);
+    if (rc < 0)
+        return rc;
+    pier_res_json(ex, 200, &w);
+    pier_json_value(&w, v);
+    return (int)pier_json_end(&w);
+}
+
+/* Whether the answer is the right one; otherwise it is a 500, or there is none. */
+static bool is_answered(pier_http_handler handler, const char *fields, const char *body,
+                        const char *answer, long countdown)
+{
+    struct pier_router *r = pier_router_new();
+    pier_route(r, "POST /", handler, NULL);
+    pi_alloc_fail(countdown);
+    struct pier_http_reply *reply = pier_http_test(r, "POST /", fields, body, strlen(body));
+    pi_alloc_fail(0);
+    bool is_good = reply && pier_http_reply_status(reply) == 200;
+    if (is_good)
+        ck_assert_str_eq(pier_http_reply_body(reply, NULL), answer);
+    else if (reply)
+        ck_assert_int_eq(pier_http_reply_status(reply), 500);
+    pier_http_reply_free(reply);
+    pier_router_free(r);
+    return is_good;
+}
+
+static void run_out(pier_http_handler handler, const char *fields, const char *answer)
+{
+    static char body[3000]; /* too much for what an exchange begins with */
+    memset(body, ' ', sizeof body - 1);
+    memcpy(body, answer, strlen(answer));
+    if (strstr(fields, "form"))
+        memset(body + strlen(answer), '&', sizeof body - 1 - strlen(answer));
+    const char *shown = strstr(fields, "form") ? "a is 1: a=1." : answer;
+    long before = pi_alloc_count(), at = 1;
+    pier_log_set_level(PIER_LOG_ERROR - 1);
+    while (!is_answered(handler, fields, body, shown, at) && at < 1000)
+        at++;
+    ck_assert_int_ge(at, 5);
+    ck_assert_int_lt(at, 1000);
+    ck_assert_int_eq(pi_alloc_count(), before);
+}
+
+TEST(each_lack_of_memory_is_a_500_and_no_leak)
+{
+    run_out(does_it_all, JSON, "[1,\"a\",{}]");
+    run_out(lists_form, FORM, "a=1");
 }
 
 TEST(content_calls_take_null)

@@ -237,6 +237,32 @@ TEST(what_clients_would_drop_is_refused)
                    -EINVAL, "SameSite=None");
 }
 
+/* Sets four cookies, two of them twice. */
+static int sets_again(struct pier_exchange *ex, void *arg)
+{
+    pier_res_add(ex, "Set-Cookie", "own=1");
+    pier_res_set_cookie(ex, "id", "1", NULL);
+    pier_res_set_cookie(ex, "id", "2", &(struct pier_cookie_opts){ .path = "/a" });
+    pier_res_set_cookie(ex, "id", "3", &(struct pier_cookie_opts){ .domain = "a.b" });
+    pier_res_set_cookie(ex, "idle", "4", NULL);
+    pier_res_set_cookie(ex, "id", "5", &(struct pier_cookie_opts){ .max_age_s = 9 });
+    pier_res_delete_cookie(ex, "id", &(struct pier_cookie_opts){ .domain = "A.b" });
+    pier_res_set(ex, "X-Last", "1");
+    return pier_http_empty(ex, 204);
+}
+
+TEST(a_cookie_that_is_set_again_is_sent_once)
+{
+    static const char *const there[] = { "own=1\r", "id=2;", "idle=4;", "id=5;", "id=; Max-Age=0" };
+    struct pier_http_reply *reply = ask(sets_again, NULL, NULL);
+    const char *raw = pier_http_reply_raw(reply, NULL);
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_msg(strstr(raw, there[i]) != NULL, "no %s in %s", there[i], raw);
+    ck_assert_msg(!strstr(raw, "id=1;") && !strstr(raw, "id=3;"), "%s", raw);
+    ck_assert_ptr_nonnull(strstr(raw, "X-Last: 1\r\n"));
+    pier_http_reply_free(reply);
+}
+
 TEST(cookie_calls_take_null)
 {
     ck_assert_ptr_null(pier_req_cookie(NULL, "a"));

@@ -175,6 +175,22 @@ TEST(a_network_that_is_none_is_said_when_the_server_is_made)
     pier_router_free(r);
 }
 
+TEST(proxies_without_memory_are_an_error_and_no_leak)
+{
+    struct pi_proxies *p = NULL;
+    long before = pi_alloc_count();
+    for (long at = 1; !p && at < 100; at++) {
+        pi_alloc_fail(at);
+        p = pi_proxies_new(&local);
+        pi_alloc_fail(0);
+        if (!p)
+            ck_assert_int_eq(pi_alloc_count(), before);
+    }
+    ck_assert_ptr_nonnull(p);
+    pi_proxies_free(p);
+    ck_assert_int_eq(pi_alloc_count(), before);
+}
+
 /* ---- traces ---- */
 
 TEST(a_request_stays_in_its_trace_with_a_span_of_its_own)
@@ -200,7 +216,8 @@ TEST(a_request_stays_in_its_trace_with_a_span_of_its_own)
 TEST(each_request_is_a_record_with_fields)
 {
     struct web w;
-    start(&w, &(struct pier_http_opts){ .access_log = &(struct pier_access_log_opts){ NULL } });
+    start(&w, &(struct pier_http_opts){
+                  .access_log = &(struct pier_access_log_opts){ .combined = NULL } });
     get(&w, "/?q=1", "User-Agent: x\r\nReferer: y\r\n" TRACEPARENT);
     get(&w, "/\x01", "");
     AWAIT(said("request\n") == 2);
@@ -303,7 +320,7 @@ TEST(a_server_that_drains_is_not_ready)
     send_all(fd, ask, 10);
     AWAIT(pier_server_conns(w.sv.server) == 1);
     pier_server_stop_remote(w.sv.server);
-    AWAIT(is_refused(&w.sv.server->listeners[0].addr) || w.sv.ended);
+    AWAIT(atomic_load(&w.sv.server->draining));
     send_all(fd, ask + 10, sizeof ask - 11);
     ssize_t n = read_to_end(fd, got, sizeof got - 1);
     ck_assert_int_ge(n, 0);
@@ -313,6 +330,24 @@ TEST(a_server_that_drains_is_not_ready)
     close(fd);
     ck_assert_int_eq(finish_serving(&w.sv), 0);
     pier_router_free(w.r);
+}
+
+/* ---- bans ---- */
+
+static int bans(struct pier_exchange *ex, void *arg)
+{
+    int rc = pier_conn_ban(pier_exchange_conn(ex), PIER_MINUTE);
+    return pier_http_textf(ex, 200, "banned: %d\n", rc);
+}
+
+TEST(a_handler_bans_a_client)
+{
+    static const struct pier_firewall_opts limits = { .max_per_ip = 100 };
+    struct web w = { .r = pier_router_new() };
+    pier_route(w.r, "GET /ban", bans, NULL);
+    start_at(&w, HTTP, &(struct pier_serve_opts){ .workers = 1, .firewall = &limits }, NULL);
+    expect(get(&w, "/ban", ""), "banned: 0\n");
+    stop(&w);
 }
 
 /* ---- metrics ---- */

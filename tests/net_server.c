@@ -1159,7 +1159,7 @@ TEST(server_names_the_url_that_it_cannot_understand)
     pier_server_free(s);
     s = empty_server();
     ck_assert_int_eq(pier_server_add(s, "https://127.0.0.1:1", echo, NULL), PIER_EURL);
-    expect_failure(s, PIER_EURL, "listen https://127.0.0.1:1: this scheme is not supported yet");
+    expect_failure(s, PIER_EURL, "listen https://127.0.0.1:1: HTTP is for pier_server_add_http()");
 }
 
 TEST(server_keeps_its_first_failure)
@@ -1170,7 +1170,8 @@ TEST(server_keeps_its_first_failure)
     ck_assert_int_eq(pier_server_add(s, "https://127.0.0.1:2", echo, NULL), PIER_EURL);
     pier_error_set(-EIO, "another");
     ck_assert_int_eq(pier_server_run(s), PIER_EURL);
-    ck_assert_str_eq(pier_error(), "listen https://127.0.0.1:1: this scheme is not supported yet");
+    ck_assert_str_eq(pier_error(),
+                     "listen https://127.0.0.1:1: HTTP is for pier_server_add_http()");
     expect_failure(empty_server(), -EINVAL, "listen: the server has no endpoint");
     pier_server_free(s);
 }

@@ -60,7 +60,7 @@ PASSES = [
     Pass("asan", "asan", SANITIZER_ENV, pytest=("-m", "not slow"), sanitized=True, sim_seconds=5),
 ]
 MORE_PASSES = [
-    Pass("clang", "clang", pytest=(), sim_seconds=5),
+    Pass("clang", "clang", {"PIER_TEST_SSL": "1"}, pytest=(), sim_seconds=5),
     # A forked child may start threads: whoever forks has no other thread than the sanitizer's.
     Pass("tsan", "tsan", {**SANITIZER_ENV, "TSAN_OPTIONS": "die_after_fork=0"}, sanitized=True),
     Pass("valgrind", "release", {"PIER_TEST_SLOW": "1", "PIER_TEST_TOOL": "valgrind"},

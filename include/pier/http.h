@@ -175,7 +175,7 @@ PIER_API bool pier_req_field_at(const struct pier_exchange *ex, int index, const
 PIER_API const char *pier_req_trailer(struct pier_exchange *ex, const char *name);
 
 /* Whose site is asked for, "example.com:8000", in lower case ("" in HTTP/1.0 if it was not said);
- * whether the request came over TLS. */
+ * whether the request came over TLS, to this server or to a trusted proxy that says so. */
 PIER_API const char *pier_req_host(struct pier_exchange *ex);
 PIER_API bool pier_req_is_secure(const struct pier_exchange *ex);
 
@@ -349,9 +349,9 @@ PIER_API bool pier_req_form_at(const struct pier_exchange *ex, int index, const 
 PIER_API const struct pier_json_value *pier_body_json(struct pier_exchange *ex,
                                                       const struct pier_json_limits *limits);
 
-/* Begins a response in JSON: pier_json_object(w) and the others write it, sending as they go, so
- * they may wait; the handler returns what pier_json_end(w) returns. Content-Type may have been set
- * before. 0 or a negative code, which pier_json_end() returns as well. */
+/* Begins a response in JSON, one value: pier_json_object(w) and the others write it, sending as
+ * they go, so they may wait; the handler returns what pier_json_end(w) returns. Content-Type may
+ * have been set before. 0 or a negative code, which pier_json_end() returns as well. */
 PIER_API int pier_res_json(struct pier_exchange *ex, int status, struct pier_json *w);
 
 /* ---- for services: cookies (RFC 6265bis) ---- */
@@ -377,10 +377,10 @@ struct pier_cookie_opts {
     bool insecure_to_scripts; /* let scripts of the page read it: no HttpOnly */
 };
 
-/* Sets a cookie. 0; -EINVAL for what clients would drop: a name that is no token, bytes in value
- * that it cannot have (encode them: pier_base64url_encode()), "__Secure-" and "__Host-" names and
- * SameSite=None without TLS, "__Host-" with a domain or another path; -EMSGSIZE beyond 4,096 bytes;
- * or as pier_res_add(). */
+/* Sets a cookie, in place of one with the same name, domain and path. 0; -EINVAL for what clients
+ * would drop: a name that is no token, bytes in value that it cannot have (encode them:
+ * pier_base64url_encode()), "__Secure-" and "__Host-" names and SameSite=None without TLS,
+ * "__Host-" with a domain or another path; -EMSGSIZE beyond 4,096 bytes; or as pier_res_add(). */
 PIER_API int pier_res_set_cookie(struct pier_exchange *ex, const char *name, const char *value,
                                  const struct pier_cookie_opts *opts);
 

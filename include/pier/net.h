@@ -271,10 +271,10 @@ PIER_API int pier_peer_cred(struct pier_conn *c, struct pier_peer_cred *cred);
 
 /* tls:// connections are like others, but: the handshake is over when pier_dial() returns and when
  * a handler begins; the end of input is the peer's word (close_notify), and an end without it is
- * PIER_ETLS, since somebody may have cut the stream; closing may wait, five seconds at most, for
- * room to say our own word. Failures say what and why: "tls: example.com:443: certificate expired
- * 2026-01-02". SSLKEYLOGFILE in the environment names a file (made with mode 600) to which the
- * secrets of all sessions are written. */
+ * PIER_ETLS, since somebody may have cut the stream; closing may wait for room to
+ * say our own word, within the write time-out and five seconds at most. Failures say what and why:
+ * "tls: example.com:443: certificate expired 2026-01-02". SSLKEYLOGFILE in the environment names a
+ * file (made with mode 600) to which the secrets of all sessions are written. */
 
 /* What was agreed on. Texts are valid until the connection is closed; never NULL. */
 struct pier_tls_info {

@@ -223,6 +223,18 @@ static int fails(void *ctx, const void *bytes, size_t len)
     return -EIO;
 }
 
+/* A writer whose room is not full when it hands over is at its end: then the length is known. */
+static int send_json(void *ctx, const void *bytes, size_t len)
+{
+    struct pier_exchange *ex = ctx;
+    if (len < WRITER_CAP && !pier_res_has_begun(ex)) {
+        int rc = pier_res_begin(ex, pier_res_status(ex), (int64_t)len);
+        if (rc < 0)
+            return rc;
+    }
+    return pier_res_sink(ex, bytes, len);
+}
+
 int pier_res_json(struct pier_exchange *ex, int status, struct pier_json *w)
 {
     if (!ex || !w)
@@ -233,7 +245,7 @@ int pier_res_json(struct pier_exchange *ex, int status, struct pier_json *w)
     if (rc == 0 && !pier_res_field(ex, "Content-Type"))
         rc = pier_res_set(ex, "Content-Type", "application/json");
     if (rc == 0)
-        pier_json_init(w, room, WRITER_CAP, pier_res_sink, ex);
+        pier_json_init(w, room, WRITER_CAP, send_json, ex);
     w->error = rc;
     return rc;
 }

@@ -11,11 +11,13 @@
 #include "base/err.h"
 #include "http/cookie_wire.h"
 #include "http/exchange.h"
+#include "text/ascii.h"
 
 #include <pier/text.h>
 
 #include <stdarg.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     PAIR_MAX = 4096, /* what clients keep of name and value (RFC 6265bis, 5.6) */
@@ -147,6 +149,39 @@ static void add_attributes(char *line, size_t len, const struct pier_cookie_opts
         add(line, &len, "; HttpOnly");
 }
 
+/* Whether a line sets the cookie that another one sets: the same name, domain and path. */
+static bool is_same_cookie(const char *line, const char *other)
+{
+    const char *domain = strstr(line, "; Domain="), *path = strstr(line, "; Path=");
+    const char *other_domain = strstr(other, "; Domain="), *other_path = strstr(other, "; Path=");
+    size_t name_len = strcspn(line, "=") + 1, path_len = strcspn(path + 2, ";") + 3;
+    if (strncmp(line, other, name_len) != 0 || strncmp(path, other_path, path_len) != 0)
+        return false;
+    if (!domain || !other_domain)
+        return domain == other_domain;
+    return strncasecmp(domain, other_domain, strcspn(domain + 2, ";") + 3) == 0;
+}
+
+/* One response sets a cookie once (RFC 6265bis, 4.1.1): the last one counts. Lines that a handler
+ * made itself, without a path, stay. */
+static void remove_same(struct pier_exchange *ex, const char *line)
+{
+    struct pi_res_field **at = &ex->fields;
+    ex->last_field = NULL;
+    while (*at) {
+        struct pi_res_field *f = *at;
+        bool is_cookie = pi_is_word(f->name.at, f->name.len, "Set-Cookie") &&
+                         strstr(f->value.at, "; Path=");
+        if (is_cookie && is_same_cookie(line, f->value.at)) {
+            *at = f->next;
+            ex->field_count--;
+        } else {
+            ex->last_field = f;
+            at = &f->next;
+        }
+    }
+}
+
 static int set(struct pier_exchange *ex, const char *name, const char *value, const char *more,
                const struct pier_cookie_opts *opts)
 {
@@ -166,6 +201,8 @@ static int set(struct pier_exchange *ex, const char *name, const char *value, co
     size_t len = 0;
     add(line, &len, "%s=%s%s", name, value, more);
     add_attributes(line, len, o, secure);
+    if (!pier_res_has_begun(ex))
+        remove_same(ex, line);
     return pier_res_add(ex, "Set-Cookie", line);
 }
 

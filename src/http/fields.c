@@ -17,7 +17,7 @@
 /* ---- names ---- */
 
 static const struct known_name {
-    char text[32];
+    char text[31];
     uint8_t len;
 } known_names[PI_FIELD_IDS] = {
     [PI_FIELD_ACCEPT] = { "Accept", 6 },
@@ -136,33 +136,42 @@ static inline unsigned hash_of(const char *name, size_t len)
     return ((unsigned)len * 21 + first * 56 + last * 7 + middle) % HASH_PLACES;
 }
 
-static inline uint64_t load(const char *from, size_t len)
+static inline uint64_t load8(const char *from)
 {
-    uint64_t word = 0;
-    memcpy(&word, from, len);
+    uint64_t word;
+    memcpy(&word, from, sizeof word);
     return word;
 }
 
-/* What has bit 6 is a letter, in the names that we know: bit 5 is its case. */
-static inline bool same_word(uint64_t known, uint64_t word)
+static inline uint32_t load4(const char *from)
 {
-    uint64_t letters = (known & 0x4040404040404040u) >> 1;
-    return (known | letters) == (word | letters);
+    uint32_t word;
+    memcpy(&word, from, sizeof word);
+    return word;
 }
 
-static bool is_known(const struct known_name *known, const char *name)
+/* What has bit 6 is a letter, in the names that we know: bit 5 is its case. Bits of difference. */
+static inline uint64_t differ(uint64_t known, uint64_t word)
 {
-    size_t len = known->len;
-    if (len < 8) {
-        for (size_t i = 0; i < len; i++)
-            if (!same_word((unsigned char)known->text[i], (unsigned char)name[i]))
-                return false;
-        return true;
+    return (known ^ word) & ~((known & 0x4040404040404040u) >> 1);
+}
+
+/* Words overlap where len is no multiple of theirs. */
+static inline bool is_known(const char *known, const char *name, size_t len)
+{
+    if (len >= 8) {
+        uint64_t bits = differ(load8(known + len - 8), load8(name + len - 8));
+        for (size_t i = 0; i + 8 < len; i += 8)
+            bits |= differ(load8(known + i), load8(name + i));
+        return bits == 0;
     }
-    for (size_t i = 0; i + 8 < len; i += 8)
-        if (!same_word(load(known->text + i, 8), load(name + i, 8)))
+    if (len >= 4)
+        return (differ(load4(known), load4(name)) |
+                differ(load4(known + len - 4), load4(name + len - 4))) == 0;
+    for (size_t i = 0; i < len; i++)
+        if (differ((unsigned char)known[i], (unsigned char)name[i]))
             return false;
-    return same_word(load(known->text + len - 8, 8), load(name + len - 8, 8));
+    return true;
 }
 
 enum pi_field_id pi_field_id(const char *name, size_t len)
@@ -170,8 +179,9 @@ enum pi_field_id pi_field_id(const char *name, size_t len)
     if (len == 0)
         return PI_FIELD_OTHER;
     uint8_t id = by_hash[hash_of(name, len)];
-    return known_names[id].len == len && is_known(&known_names[id], name) ? (enum pi_field_id)id
-                                                                          : PI_FIELD_OTHER;
+    const struct known_name *known = &known_names[id];
+    return known->len == len && is_known(known->text, name, len) ? (enum pi_field_id)id
+                                                                 : PI_FIELD_OTHER;
 }
 
 const char *pi_field_id_name(enum pi_field_id id)
@@ -247,10 +257,11 @@ bool pi_is_field_value(const char *text, size_t len)
     return !is_space(text[0]) && !is_space(text[len - 1]) && pi_value_span(text, len) == len;
 }
 
-static inline unsigned char lower(char c)
+/* Whether two bytes that differ are one letter in two cases. */
+static inline bool same_letter(unsigned char a, unsigned char b)
 {
-    unsigned char byte = (unsigned char)c;
-    return byte >= 'A' && byte <= 'Z' ? byte | 0x20 : byte;
+    unsigned char small = a | 0x20;
+    return (a ^ b) == 0x20 && small >= 'a' && small <= 'z';
 }
 
 bool pi_same_nocase(struct pi_part a, struct pi_part b)
@@ -258,7 +269,7 @@ bool pi_same_nocase(struct pi_part a, struct pi_part b)
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++)
-        if (lower(a.at[i]) != lower(b.at[i]))
+        if (a.at[i] != b.at[i] && !same_letter((unsigned char)a.at[i], (unsigned char)b.at[i]))
             return false;
     return true;
 }

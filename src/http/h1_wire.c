@@ -89,7 +89,7 @@ static ssize_t wait_for_more(struct input *in)
 }
 
 /* Takes CRLF at *p. Returns 1, 0 for more, or what is there instead; other is for neither. */
-static int take_crlf(const char **p, const char *end, int other)
+static inline int take_crlf(const char **p, const char *end, int other)
 {
     const char *at = *p;
     if (at == end)
@@ -140,7 +140,7 @@ static int bad_name(const char *line, const char *p, const char *end)
 }
 
 /* Takes the name at *p and its colon into *field. Returns 1, 0 for more, or a negative code. */
-static int take_name(struct pi_field *field, struct input *in, const char **p)
+static inline int take_name(struct pi_field *field, struct input *in, const char **p)
 {
     const char *line = *p;
     size_t len = near_colon(line, in->end);
@@ -163,7 +163,7 @@ static int take_name(struct pi_field *field, struct input *in, const char **p)
 }
 
 /* Takes the value at *p and its CRLF into *field. Returns as take_name. */
-static int take_value(struct pi_field *field, struct input *in, const char **p)
+static inline int take_value(struct pi_field *field, struct input *in, const char **p)
 {
     const char *from = *p;
     while (from < in->end && is_space(*from))
@@ -180,7 +180,7 @@ static int take_value(struct pi_field *field, struct input *in, const char **p)
     return 1;
 }
 
-static int keep_field(struct input *in, struct pi_field field)
+static inline int keep_field(struct input *in, struct pi_field field)
 {
     struct pi_fields *f = in->fields;
     if (f->count == in->limits.fields)
@@ -213,7 +213,7 @@ static int take_fold(struct input *in, const char **p)
     return 1;
 }
 
-static int take_field(struct input *in, const char **p)
+static inline int take_field(struct input *in, const char **p)
 {
     struct pi_field field;
     if (is_space(**p))
@@ -614,8 +614,11 @@ static int decide_request_body(struct pi_h1_request *out)
 /* Persistence (RFC 9112, 9.3). */
 static bool keeps_alive(const struct pi_fields *f, int minor)
 {
-    if (!f->first[PI_FIELD_CONNECTION])
+    struct pi_part connection = pi_fields_get(f, PI_FIELD_CONNECTION);
+    if (!connection.at)
         return minor > 0;
+    if (!repeats(f, PI_FIELD_CONNECTION) && is_word(connection, "keep-alive"))
+        return true;
     if (pi_fields_have(f, PI_FIELD_CONNECTION, "close"))
         return false;
     return minor > 0 || pi_fields_have(f, PI_FIELD_CONNECTION, "keep-alive");

@@ -42,9 +42,9 @@ static int answer_ready(struct pier_exchange *ex, void *arg)
     static const struct pier_ready_check no_checks;
     const struct pier_ready_check *check = arg ? arg : &no_checks;
     pier_res_set(ex, "Cache-Control", "no-store");
+    int rc = is_draining(ex) ? 0 : run_checks(&check);
     if (is_draining(ex))
         return pier_http_text(ex, 503, "draining\n");
-    int rc = run_checks(&check);
     if (rc < 0)
         return pier_http_textf(ex, 503, "%s: %s\n", check->name ? check->name : "check",
                                pier_strerror(rc));

@@ -216,9 +216,7 @@ static void put_all(struct pier_exchange *ex, struct pier_metrics *m, const char
 
 static void put_gauges(struct pier_exchange *ex, struct pier_metrics *m)
 {
-    const _Atomic bool *draining = ex->h->draining; /* of its server, if it has one */
-    const struct pier_server *s = draining ? PI_CONTAINER_OF(draining, struct pier_server, draining)
-                                           : NULL;
+    const struct pier_server *s = pi_server_of(ex->h->conn);
     pier_res_printf(ex,
                     "# HELP http_requests_in_flight Requests being answered at this moment.\n"
                     "# TYPE http_requests_in_flight gauge\n"

@@ -46,7 +46,8 @@ struct pier_conn {
     bool is_owned;                /* a server's: the memory is not the caller's to free */
     bool may_idle;                /* its handler may return PI_IDLE: see idle.c */
     bool is_proxied;              /* a trusted proxy's header is still to come: see proxy.c */
-    const _Atomic bool *draining; /* of the server that accepted it; NULL: dialled */
+    struct pier_server *server;   /* that accepted it; NULL: dialled */
+    const _Atomic bool *draining; /* of that server, while a stop is to end its reads; else NULL */
     int64_t read_timeout_ns, write_timeout_ns; /* 0: none */
     int64_t bytes_read, bytes_written;
     int64_t held_until_ns; /* ahead is a cut character that waits until then; 0: it is not */

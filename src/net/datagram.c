@@ -798,6 +798,7 @@ static void attach(struct pier_conn *c, const struct pi_accepted *a, struct pier
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->is_owned = true;
     c->draining = &s->draining;
+    c->server = s;
     c->own = v;
     lock(v->post);
     v->conn = c;
@@ -945,6 +946,7 @@ static void attach_fed(struct pier_conn *c, const struct pi_accepted *a, struct 
     pi_conn_init(c, a->fd, &fed_conversation, &v->peer.any);
     pi_conn_timeouts(c, s->opts.read_timeout_ms, s->opts.write_timeout_ms);
     c->draining = &s->draining;
+    c->server = s;
     c->is_owned = true;
     c->own = v;
     c->local_text = pi_strdup(pi_addr_format(text, sizeof text, &v->post->listener->addr));

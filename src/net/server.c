@@ -85,7 +85,7 @@ int pier_server_add(struct pier_server *s, const char *text, pier_handler handle
         return pi_conn_null();
     int rc = pi_server_may_add(s, &url, text);
     if (rc == 0 && (url.scheme == PI_HTTP || url.scheme == PI_HTTPS))
-        rc = pi_fail_text(PIER_EURL, "listen %s: this scheme is not supported yet", text);
+        rc = pi_fail_text(PIER_EURL, "listen %s: HTTP is for pier_server_add_http()", text);
     if (rc == 0)
         rc = pi_server_add_endpoint(s, text, &url, handler, arg, -1);
     return pi_server_remember(s, rc);

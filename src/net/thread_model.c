@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "net/firewall.h"
+#include "net/tls.h"
 
 #include "base/assert.h"
 
@@ -86,6 +87,8 @@ static void *thread_main(void *arg)
     pi_watch_thread(self->thread, false);
     pi_thread_drain(self->thread); /* what was posted while conn was set */
     pier_scope_join(&t->scope);
+    if (t->worker->server->tls)
+        pi_tls_thread_end();
     leave(t);
     pi_free(t);
     return NULL;

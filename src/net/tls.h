@@ -120,6 +120,7 @@ struct pi_tls {
     bool is_established;
     bool is_flushing; /* a task sends: the others only add to out */
     bool is_broken;   /* a part of a record is lost: nothing can follow */
+    int send_error;   /* of a record that OpenSSL was still at */
     bool was_cut;     /* the end came without close_notify */
     bool is_listed;   /* among the handshakes of its worker */
     bool is_given_up; /* there were too many of them */
@@ -146,7 +147,11 @@ void pi_tls_detach(struct pier_conn *c);
 /* 0, or a negative code with words. deadline_ns 0: none. */
 int pi_tls_handshake(struct pier_conn *c, int64_t deadline_ns);
 
-/* Says our last word before c is closed, waiting five seconds at most for room; closing itself does
+/* What the thread keeps for its connections is given back, before it ends. */
+void pi_tls_thread_end(void);
+
+/* Says our last word before c is closed, waiting for room within the write time-out, at most five
+ * seconds; closing itself does
  * not wait. For every connection. */
 void pi_tls_say_goodbye(struct pier_conn *c);
 

@@ -54,7 +54,7 @@ static int read_file(struct pi_tls_file *f, const char *what, const char *path)
     f->path = pi_strdup(path);
     if (!f->path)
         return pi_fail(-ENOMEM, "tls: %s %s", what, path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int rc = fd < 0 ? -errno : read_all(f, fd);
     if (fd >= 0)
         close(fd);

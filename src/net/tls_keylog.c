@@ -26,7 +26,7 @@ static void open_log(void)
     const char *path = secure_getenv("SSLKEYLOGFILE");
     if (!path || !*path)
         return;
-    log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+    log_fd = openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
     if (log_fd < 0)
         pier_log(PIER_LOG_WARN, "SSLKEYLOGFILE cannot be written", pier_str("file", path),
                  pier_str("error", pier_strerror(-errno)));

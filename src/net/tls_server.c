@@ -244,7 +244,8 @@ static struct pi_tls_context *current(struct pi_worker *w)
 {
     struct pi_tls_server *tls = w->server->tls;
     pthread_mutex_lock(&tls->lock);
-    look(tls);
+    if (w->server->opts.model != PIER_PROCESSES) /* the one that accepts has looked, for all */
+        look(tls);
     renew(w);
     struct pi_tls_context *c = w->tls;
     if (c)

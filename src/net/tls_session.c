@@ -24,7 +24,7 @@
 enum {
     RECORD = 16 * 1024, /* RFC 8446, 5.1 */
     OVERHEAD = 256 + 5, /* at most, and its header */
-    BATCH = 4 * RECORD, /* sent together; a fifth of the calls for each record cost 9 % less CPU */
+    BATCH = 4 * RECORD, /* sealed in one go */
     SCRATCH = 4 * (RECORD + OVERHEAD),
     LEAST = RECORD + OVERHEAD, /* of one receive */
     OUT_MOST = 256 * 1024,     /* that peers can make us keep for them */
@@ -57,6 +57,17 @@ static struct scratch *need_scratch(void)
             pthread_setspecific(exit_key, scratch);
     }
     return scratch;
+}
+
+/* Detached threads would still be at it when the process is over. */
+void pi_tls_thread_end(void)
+{
+    if (scratch) {
+        pthread_setspecific(exit_key, NULL);
+        free_scratch(scratch);
+        scratch = NULL;
+    }
+    OPENSSL_thread_stop();
 }
 
 static bool is_scratch(const struct pi_tls_bytes *b)
@@ -121,14 +132,35 @@ static int reserve_out(struct pi_tls *t, size_t len)
     return keep(out, len > out->len ? len : out->len);
 }
 
+/* A whole record from OpenSSL's own memory, where nothing is before it: how much was taken. A
+ * failure is kept for send_now(). (Gathering four to a call instead costs a copy, and
+ * more cache: 15 % more CPU.) */
+static int send_record(struct pi_tls *t, const char *bytes, int len)
+{
+    if (t->is_broken || t->is_flushing || t->out.len > 0)
+        return 0;
+    struct io_op op = {
+        .code = IO_SEND, .fd = &t->conn->io, .buf = (void *)bytes, .len = (size_t)len
+    };
+    ssize_t n = io_try(&op);
+    if (n > 0)
+        pi_capture_sent(t->conn, bytes, n);
+    t->send_error = n < 0 && n != -EAGAIN ? (int)n : 0;
+    return n > 0 ? (int)n : 0;
+}
+
 static int bio_write(BIO *bio, const char *bytes, int len)
 {
     struct pi_tls *t = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    if (reserve_out(t, (size_t)len) < 0)
+    int sent = len >= RECORD ? send_record(t, bytes, len) : 0;
+    size_t rest = (size_t)(len - sent);
+    if (rest == 0)
+        return len;
+    if (reserve_out(t, rest) < 0)
         return -1;
-    memcpy(t->out.at + t->out.start + t->out.len, bytes, (size_t)len);
-    t->out.len += (size_t)len;
+    memcpy(t->out.at + t->out.start + t->out.len, bytes + sent, rest);
+    t->out.len += rest;
     return len;
 }
 
@@ -161,7 +193,7 @@ static int send_now(struct pi_tls *t)
         struct io_op op = {
             .code = IO_SEND, .fd = &t->conn->io, .buf = out->at + out->start, .len = out->len
         };
-        ssize_t n = io_try(&op);
+        ssize_t n = t->send_error ? t->send_error : io_try(&op);
         if (n == -EAGAIN)
             break;
         pi_capture_sent(t->conn, op.buf, n);
@@ -500,10 +532,11 @@ void pi_tls_say_goodbye(struct pier_conn *c)
     if (!t || c->io.fd < 0 || c->reading || c->writing)
         return;
     seal_goodbye(c, t);
-    if (send_now(t) < 0 || t->out.len == 0)
+    if (t->is_broken || send_now(t) < 0 || t->out.len == 0)
         return;
+    int64_t most = GOODBYE_MS * PIER_MILLISECOND, own = c->write_timeout_ns;
     c->writing = true;
-    if (flush(t, pier_after(GOODBYE_MS * PIER_MILLISECOND), 0) < 0)
+    if (flush(t, pier_after(own && own < most ? own : most), 0) < 0)
         t->is_broken = true;
     c->writing = false;
 }

@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "task/sockets.h"
+#include "task/stack.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -35,7 +36,7 @@ enum {
 
 struct pier_server *pi_server_of(const struct pier_conn *c)
 {
-    return c->draining ? PI_CONTAINER_OF(c->draining, struct pier_server, draining) : NULL;
+    return c->server;
 }
 
 void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier_server *s)
@@ -49,6 +50,7 @@ void pi_serve_init(struct pier_conn *c, const struct pi_accepted *a, struct pier
     c->is_owned = true;
     c->is_proxied = a->is_proxied;
     c->draining = &s->draining;
+    c->server = s;
 }
 
 /* Closing with unread input resets the connection, and the reset may overtake the reply: so the end
@@ -99,8 +101,10 @@ int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_wo
 {
     bool is_plain = !pi_url_has_tls(&e->url) || c->transport == &pi_tls;
     int rc = c->is_proxied ? pi_proxy_begin(c) : 0;
-    if (rc == 0 && !is_plain)
+    if (rc == 0 && !is_plain) {
         rc = pi_tls_accept(c, w);
+        pi_stack_shed(); /* a handshake goes four pages deep */
+    }
     return rc == 0 ? e->handler(c, e->arg) : rc;
 }
 

@@ -10,7 +10,9 @@
 #define _GNU_SOURCE
 #include "task/stack.h"
 
+#include "base/assert.h"
 #include "base/err.h"
+#include "task/task.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -179,6 +181,19 @@ char *pi_stack_trimmed(struct pi_stacks *all)
         return (char *)(stack + 1);
     }
     return all->cold_count > 0 ? all->cold[--all->cold_count] : pi_stack_fresh(all);
+}
+
+/* Not inlined: what lies below its frame is nobody's. */
+__attribute__((noinline)) void pi_stack_shed(void)
+{
+    enum { OWN = 1024 }; /* its frame, and that of madvise(2)'s wrapper */
+    struct pi_task *self = pi_task_self();
+    if (!self->home)
+        return;
+    uintptr_t end = ((uintptr_t)__builtin_frame_address(0) - OWN) & ~(uintptr_t)(PAGE - 1);
+    char *bottom = pi_stack_bottom((char *)(self + 1));
+    PIER_ASSERT(end >= (uintptr_t)bottom);
+    madvise(bottom, end - (uintptr_t)bottom, MADV_DONTNEED); /* else memory is larger, not wrong */
 }
 
 size_t pi_stack_depth(char *top)

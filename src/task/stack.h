@@ -70,6 +70,9 @@ bool pi_stack_trim(struct pi_stacks *all, int count);
 /* How much of the stack whose top that is has ever been in memory since it was last trimmed, bytes
  * in whole pages; 0: not known. */
 size_t pi_stack_depth(char *top);
+/* After something deep, before a long wait: gives back what the running task's stack has below its
+ * caller's frame. Nothing on a thread's own stack. */
+void pi_stack_shed(void);
 void pi_stack_fini(struct pi_stacks *all);
 
 /* Which guards stacks get here: "guard regions" or "mprotect". */

@@ -71,6 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.reply(int(path[8:]), b"status\n")
         elif path.startswith("/to/"):
             self.reply(302, b"", Location=path[3:])
+        elif path == "/away":
+            self.reply(302, b"", Location=self.path.split("?", 1)[1])
         elif path == "/gzip":
             self.reply(200, gzip.compress(b"unpacked\n"), Content_Encoding="gzip")
         elif path == "/close":
@@ -372,6 +374,23 @@ def test_size_is_limited(pier, web):
     assert result.rc == 1 and "more than 65536 bytes" in result.err
 
 
+def test_a_terminal_sees_progress_and_no_bytes(pier_bin, web, base_env, tmp_path):
+    web.data = bytes(300000)
+    ours, theirs = os.openpty()
+    try:
+        command = [pier_bin, "get", f"{web.url}/file/x"]
+        done = subprocess.run([*command, "-o", tmp_path / "f"], stderr=theirs, env=base_env,
+                              timeout=WAIT)
+        assert done.returncode == 0 and (tmp_path / "f").read_bytes() == web.data
+        assert b"] 100 %  293.0 KiB of 293.0 KiB" in os.read(ours, 65536)
+        done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env=base_env,
+                              timeout=WAIT)
+        assert done.returncode == 1 and b"give -o FILE" in done.stderr
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
 # -- proxies and sockets
 
 
@@ -402,8 +421,10 @@ def test_https_verifies(pier, secure_web, certificate):
 
 
 def test_https_never_leads_to_http(pier, secure_web, web, certificate):
-    result = pier("get", "--ca", certificate[0], f"{secure_web.url}/to{web.url[5:]}/x")
-    assert result.rc != 0 and web.seen == []
+    result = pier("get", "--ca", certificate[0], f"{secure_web.url}/away?{web.url}/x")
+    assert (result.rc, web.seen) == (1, []) and "redirected from https to http://" in result.err
+    result = pier("get", "--ca", certificate[0], f"{web.url}/away?{secure_web.url}/x")
+    assert (result.rc, result.out) == (0, b"ok\n")
 
 
 # -- real servers

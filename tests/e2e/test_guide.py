@@ -268,9 +268,9 @@ def test_chapters_are_linked_in_their_order():
     linked = re.findall(r"\]\((\d\d-[\w-]+\.md)\)", index)
     names = [path.name for path in sorted(GUIDE.glob("[0-9][0-9]-*.md"))]
     assert linked == names
-    for path, following in zip(CHAPTERS, names[1:]):
-        last = path.read_text().rstrip().splitlines()[-1]
-        assert f"]({following})" in last, f"{path.name} does not end with a link to {following}"
+    for name, following in zip(names, names[1:]):
+        last = (GUIDE / name).read_text().rstrip().splitlines()[-1]
+        assert f"]({following})" in last, f"{name} does not end with a link to {following}"
 
 
 def test_links_of_the_guide_lead_somewhere():

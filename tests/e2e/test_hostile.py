@@ -125,10 +125,12 @@ def test_a_storm_of_connections_and_resets_is_weathered(serve):
 def test_peers_that_never_read_do_not_grow_the_server(serve):
     server = serve("--handler", "echo")
     other = server.connect()
-    other.send("before")
-    other.expect("before")
+    clients = [server.connect(rcvbuf=4096, sndbuf=65536) for _ in range(3)]
+    for client in [other, *clients]:  # from here on each has its process, where there are some
+        client.send("before")
+        client.expect("before")
     before = server.rss()
-    for client in [server.connect(rcvbuf=4096, sndbuf=65536) for _ in range(3)]:
+    for client in clients:
         client.stuff()
     assert server.rss() - before < 32 * MIB
     other.send("after")
