@@ -451,7 +451,8 @@ static int begin(struct pier_exchange *ex, int status, const struct type *type, 
     ex->has_no_body = is_bodiless(ex, status);
     ex->res_left = len;
     ex->is_chunked = len < 0 && ex->req.minor > 0 && status != 204 && status != 304;
-    if (!may_keep(ex) || (len < 0 && !ex->is_chunked && !ex->has_no_body))
+    bool has_end = len >= 0 || ex->is_chunked || ex->has_no_body;
+    if (!may_keep(ex) || !has_end || pi_body_is_held(ex))
         h->must_close = true;
     int rc = send_head(ex, status, type);
     if (rc < 0)
