@@ -937,6 +937,12 @@ TEST(cookies_are_replaced_ordered_and_bounded)
     set(jar, "http://a/", "safe=2; Path=/");
     pi_cookie_jar_get(jar, &t, out, sizeof out);
     ck_assert_ptr_null(strstr(out, "safe"));
+    set(jar, "https://b.a.example/", "safe=1; Secure; Path=/");
+    set(jar, "http://a.example/", "safe=2; Domain=a.example; Path=/");
+    ck_assert_int_eq(pi_target_parse(&t, "https://b.a.example/", NULL), 0);
+    pi_cookie_jar_get(jar, &t, out, sizeof out);
+    ck_assert_str_eq(out, "safe=1");
+    ck_assert_int_eq(pi_target_parse(&t, "http://a/b/c", NULL), 0);
     for (int i = 0; i < 200; i++) {
         sprintf(text, "n%d=x; Path=/", i);
         set(jar, "http://a/", text);
