@@ -511,6 +511,31 @@ TEST(a_client_that_waits_in_vain_is_answered_and_left)
     stop(&w);
 }
 
+TEST(a_body_that_is_cut_off_is_the_clients_fault)
+{
+    struct web w;
+    begin(&w);
+    int fd = say(&w, "POST /all HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nabc");
+    shutdown(fd, SHUT_WR);
+    char *got = rest_of(fd);
+    expect_status(got, "400");
+    expect_end(got, "\nthe body is not whole\n");
+    stop(&w);
+    ck_assert_ptr_null(strstr(log_text, "request failed"));
+}
+
+TEST(nothing_follows_a_connect_that_is_no_tunnel)
+{
+    struct web w;
+    struct pier_router *r = pier_router_new();
+    pier_route(r, "/{path...}", hello, NULL);
+    start(&w, r, &one, NULL);
+    char *got = rest_of(say(&w, "CONNECT a:1 HTTP/1.1\r\n" HOST "\r\n" GET GET));
+    ck_assert_int_eq(count_of(got, "HTTP/1.1 "), 1);
+    ck_assert_int_eq(count_of(got, "Connection: close\r\n"), 1);
+    stop(&w);
+}
+
 static int refuses(struct pier_exchange *ex, void *arg)
 {
     int rc = pier_res_begin(ex, 403, -1);

@@ -104,7 +104,8 @@ static ssize_t receive(struct pier_exchange *ex, char *buf, size_t cap)
         return pi_blame(ex, 408, "the body comes too slowly", fail(ex, -ETIMEDOUT, "too slow"));
     }
     if (n == 0)
-        return fail(ex, -EPIPE, "the connection ended first");
+        return pi_blame(ex, 400, "the body is not whole",
+                        fail(ex, -EPIPE, "the connection ended first"));
     ex->body_error = (int)n;
     h->must_close = true;
     return n;
