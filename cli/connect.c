@@ -26,6 +26,7 @@ enum { PIECE_BYTES = 16384, DATAGRAM_BYTES = 65536 };
 static struct {
     bool crlf;
     int64_t wait;
+    const char *capture;
 } given = { .wait = -1 };
 
 struct session {
@@ -221,21 +222,22 @@ static int run_connect(int count, char **operands)
 {
     signal(SIGPIPE, SIG_IGN); /* an output that is closed is an error with a text */
     int tls_code;
-    const struct pier_dial_opts limits = {
+    struct pier_dial_opts limits = {
         .read_timeout_ms = PIER_NO_TIMEOUT,
         .write_timeout_ms = PIER_NO_TIMEOUT,
         .tls = tls_options(&verb_connect, &tls_code),
     };
     if (tls_code != 0)
         return tls_code;
+    if (given.capture && !(limits.capture = pier_capture_open(given.capture, NULL)))
+        return pier_fail("pier");
     static struct session s;
     s.url = operands[0];
     s.conn = pier_dial(operands[0], &limits);
     s.datagrams = strncasecmp(operands[0], "udp://", 6) == 0;
-    if (s.conn == NULL)
-        return pier_fail("pier");
-    int code = relay(&s) < 0 ? pier_fail("pier") : EXIT_OK;
+    int code = s.conn == NULL || relay(&s) < 0 ? pier_fail("pier") : EXIT_OK;
     pier_close(s.conn);
+    pier_capture_close(limits.capture); /* the log has said what ended it before */
     return code;
 }
 
@@ -244,6 +246,8 @@ static const struct verb_option options[] = {
     { "wait", OPTION_DURATION, &given.wait, .value = "D",
       .help = "after the end of input, wait at most D for the rest (default: until it ends; "
               "udp: 1s)" },
+    { "capture", OPTION_TEXT, &given.capture, .value = "FILE",
+      .help = "write what is sent and received to FILE, for Wireshark, with the secrets of TLS" },
     TLS_CLIENT_OPTIONS,
     { 0 },
 };
@@ -252,6 +256,7 @@ static const struct verb_example examples[] = {
     { "pier connect tcp://localhost:8888", "talk to a server; Ctrl-D ends the input" },
     { "echo hello | pier connect unix:///run/echo.sock", "send a line and print what comes back" },
     { "pier connect tls://example.com:443 --alpn http/1.1", "the same over TLS" },
+    { "pier connect tls://example.com:443 --capture tls.pcapng", "record it for Wireshark" },
     { "printf 'GET / HTTP/1.0\\n\\n' | pier connect --crlf tcp://example.com:80",
       "speak a protocol whose lines end with CR LF" },
     { 0 },

@@ -64,7 +64,7 @@ static const char *const model_names[] = {
 
 static struct {
     int handler, model, verbosity;
-    const char *reply, *exec;
+    const char *reply, *exec, *capture;
     bool once, lines, json;
     int64_t max_line, workers, max_conns, idle_timeout;
     const char **allow, **deny, **proxy_from, *rate;
@@ -115,6 +115,8 @@ static const struct verb_option options[] = {
     { "proxy-from", OPTION_TEXTS, &given.proxy_from, .value = "CIDR|FILE",
       .help = "trust proxies of this network, or of those in FILE, whose connections begin with a "
               "PROXY header; again for more" },
+    { "capture", OPTION_TEXT, &given.capture, .value = "FILE",
+      .help = "write what is received and sent to FILE, for Wireshark, with the secrets of TLS" },
     TLS_SERVER_OPTIONS,
     { "json", OPTION_FLAG, &given.json,
       .help = "say where it listens in JSON lines on standard output, and log in JSON" },
@@ -468,6 +470,9 @@ static int run_serve(int count, char **urls)
     }
     stop_when_signalled(any_tls(count, urls));
     watch_for_dumps();
+    struct pier_capture *capture = given.capture ? pier_capture_open(given.capture, NULL) : NULL;
+    if (given.capture && !capture)
+        return pier_fail("pier");
 
     struct pier_server *server = pier_server_new(&(struct pier_serve_opts){
         .model = (enum pier_model)given.model,
@@ -479,9 +484,11 @@ static int run_serve(int count, char **urls)
         .proxy_from = given.proxy_from,
         .firewall = has_firewall() ? &firewall : NULL,
         .tls = tls,
+        .capture = capture,
     });
     code = server != NULL ? serve(server, service, count, urls) : pier_fail("pier");
     pier_server_free(server);
+    pier_capture_close(capture); /* the log has said what ended it before */
     return code;
 }
 

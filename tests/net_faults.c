@@ -155,6 +155,35 @@ TEST(dial_connects_when_calls_are_interrupted)
     interrupt_everywhere(&path);
 }
 
+/* Once it is open, a capture's trouble is not the connection's: memory is the packets', addresses
+ * are made up. */
+static char capture_path[64];
+
+static int dial_captured(void)
+{
+    struct pier_capture *k = pier_capture_open(capture_path, NULL);
+    if (!k)
+        return pier_error_code();
+    dial_opts.capture = k;
+    int rc = dial();
+    dial_opts.capture = NULL;
+    int ended = pier_capture_close(k);
+    return rc < 0 ? rc : ended;
+}
+
+TEST(dial_with_a_capture_says_what_failed)
+{
+    struct path path = dialling;
+    path.walk = dial_captured;
+    path.says = "dial tcp://|socket option|connection: |write tcp://|capture /";
+    path.recovers = "memory|getsockname|close";
+    snprintf(capture_path, sizeof capture_path, "/tmp/pier-faults-%d", (int)getpid());
+    open_stand("127.0.0.1");
+    fail_everywhere(&path);
+    interrupt_everywhere(&path);
+    unlink(capture_path);
+}
+
 /* ---- names and ports ---- */
 
 static int ask_names(void)
@@ -1559,7 +1588,7 @@ TEST_WITHIN(60, datagrams_served_by_threads_survive_or_say_what_failed)
 /* Runs with all others, whose processes share the record. */
 TEST(every_call_has_failed)
 {
-    enum { PATHS = 35 }; /* that fail_everywhere() was given */
+    enum { PATHS = 36 }; /* that fail_everywhere() was given */
     if (faults.record->tests < PATHS)
         test_skip("not all tests have run before it");
     /* The first three are work_faults.c's, the next two task_faults.c's; the next come when threads

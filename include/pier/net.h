@@ -99,6 +99,8 @@ struct pier_tls_opts {
 };
 enum { PIER_NO_TICKETS = -1 };
 
+struct pier_capture;
+
 struct pier_dial_opts {
     int connect_timeout_ms; /* resolving and connecting together; default 10,000 */
     int read_timeout_ms;    /* waiting for bytes in one read; default 300,000 */
@@ -106,7 +108,35 @@ struct pier_dial_opts {
     const char *servers;    /* name servers, as in struct pier_resolve_opts */
     struct pier_sock_opts sock;
     const struct pier_tls_opts *tls; /* of tls:// */
+    struct pier_capture *capture;    /* that the traffic is written to; borrowed until the
+                                        connection is closed */
 };
+
+/* ---- captures ---- */
+
+struct pier_capture_opts {
+    int64_t
+        max_bytes; /* of the file; the capture ends before them; default 1 GiB; -1: any number */
+};
+
+/* A pcapng file of what connections send and receive, for Wireshark and tshark: needs no rights,
+ * and has the secrets of TLS in it, so that these decrypt it; it is its owner's only (mode 600).
+ * Name it in .capture of pier_dial_opts or pier_serve_opts. What was read and written becomes
+ * packets with made-up headers that fit: handshake, sequence numbers, checksums, the end;
+ * acknowledgements, retransmissions and the kernel's own segments are not known here. The addresses
+ * are the socket's; those of Unix sockets and pipes are 127.0.0.1, the server's port 1. A file that
+ * is there is replaced if it is such a capture of the same user, else that is -EEXIST; -EBUSY:
+ * another capture writes it. Blocks are written at once, by the task, thread or process that moves
+ * the bytes: to a local file, please. A capture that can go on no more, for max_bytes or a full
+ * disk, ends with one line in the log; traffic goes on. Open it before the server that it is of
+ * runs, and before TLS connections are dialled. NULL on failure, and in a simulation (-EOPNOTSUPP).
+ */
+PIER_API struct pier_capture *pier_capture_open(const char *path,
+                                                const struct pier_capture_opts *opts);
+
+/* Closes it, once nothing uses it. 0, or the code of what ended it before: -EFBIG for max_bytes,
+ * -ENOSPC. NULL is fine. */
+PIER_API int pier_capture_close(struct pier_capture *capture);
 
 /* ---- connections ---- */
 
@@ -611,6 +641,8 @@ struct pier_serve_opts {
     const struct pier_tls_opts *tls; /* of tls:// endpoints, which need cert_file and key_file */
     const struct pier_firewall_opts *firewall; /* default: everybody is let in, and nobody can be
                                                   banned */
+    struct pier_capture *capture; /* that the traffic is written to; borrowed until run has
+                                     returned */
 };
 
 struct pier_server;

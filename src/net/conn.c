@@ -8,6 +8,7 @@
 #include "net/tls.h"
 
 #include "base/assert.h"
+#include "net/capture.h"
 #include "task/sockets.h"
 
 #include <fcntl.h>
@@ -96,6 +97,7 @@ void pi_conn_fini(struct pier_conn *c)
     }
     if (c->io.fd >= 0)
         c->transport->close(c);
+    pi_captured_end(c);
     c->ahead_len = 0;
     pi_conn_slim(c);
 }
@@ -156,6 +158,8 @@ struct pier_conn *pier_conn_adopt(int fd, const struct pier_dial_opts *opts)
         pi_free(c);
         return NULL;
     }
+    if (c && opts)
+        pi_captured_begin(c, opts->capture, NULL);
     return c;
 }
 
@@ -338,6 +342,8 @@ PI_HOT static ssize_t read_once(struct pier_conn *c, void *buf, size_t len, int6
     if (n == -EINTR)
         n = c->transport->read(c, buf, len, deadline = read_deadline(c, own_ns));
     c->reading = false;
+    if (c->transport->is_datagram)
+        pi_capture_in(c, buf, n);
     if (is_dead_peer(n, deadline))
         c->read_error = -ETIMEDOUT;
     return n;
@@ -440,6 +446,8 @@ PI_HOT static ssize_t write_all(struct pier_conn *c, struct iovec *pieces, int c
         n = c->transport->writev(c, pieces, count, deadline);
         if (n < 0)
             break;
+        if (c->transport->is_datagram)
+            pi_capture_out(c, pieces, count, n);
         done += (size_t)n;
         count = advance(pieces, count, (size_t)n);
     }
@@ -473,6 +481,8 @@ ssize_t pi_conn_write_some(struct pier_conn *c, const void *bytes, size_t len)
     c->writing = true;
     ssize_t n = c->transport->writev(c, &piece, 1, deadline);
     c->writing = false;
+    if (c->transport->is_datagram)
+        pi_capture_out(c, &piece, 1, n);
     return write_done(c, n, deadline);
 }
 

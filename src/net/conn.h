@@ -60,9 +60,10 @@ struct pier_conn {
         struct sockaddr_in6 in6;
     } peer; /* as accepted or dialled; unix: the family alone */
     char *peer_text, *local_text;
-    struct pi_child *child; /* of pier_exec() */
-    void *own;              /* the transport's */
-    uint64_t who;           /* the client that such a header named, as of struct pi_accepted */
+    struct pi_child *child;       /* of pier_exec() */
+    struct pi_captured *captured; /* its traffic goes to a file, too: see capture.h */
+    void *own;                    /* the transport's */
+    uint64_t who; /* the client that such a header named, as of struct pi_accepted */
     struct pier_conn *prev, *next; /* a worker's connections */
 };
 

@@ -112,8 +112,11 @@ static int relay_buffered(struct way *w)
 
 /* ---- bytes that stay in the kernel ---- */
 
+/* What stays in the kernel is not seen. */
 static bool is_plain(const struct pier_conn *c)
 {
+    if (c->captured)
+        return false;
     return c->transport == &pi_tcp || c->transport == &pi_unix || c->transport == &pi_pipe;
 }
 

@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "net/dial.h"
+#include "net/capture.h"
 #include "net/tls.h"
 #include "net/resolve.h"
 #include "net/udp.h"
@@ -308,6 +309,8 @@ static struct pier_conn *dial(const struct pi_url *url, const struct pier_dial_o
                                       &won->addr.any, opts);
     if (!c)
         io_sockets()->close(won->io.fd);
+    else if (opts)
+        pi_captured_begin(c, opts->capture, NULL);
     return c;
 }
 

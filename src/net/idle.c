@@ -10,6 +10,7 @@
  * two.
  */
 #define _GNU_SOURCE
+#include "net/capture.h"
 #include "net/proxy.h"
 #include "net/tls.h"
 
@@ -195,6 +196,7 @@ int pi_idle_start(struct pi_worker *w, const struct pi_accepted *a)
         return rc;
     }
     pi_conn_link(w, &i->conn);
+    pi_captured_begin(&i->conn, w->server->opts.capture, NULL);
     return 0;
 }
 

@@ -4,7 +4,7 @@
  * operation each, no policy.
  */
 #define _GNU_SOURCE
-#include "net/conn.h"
+#include "net/capture.h"
 #include "task/sockets.h"
 
 #include <signal.h>
@@ -14,7 +14,9 @@ PI_HOT static ssize_t sock_read(struct pier_conn *c, void *buf, size_t len, int6
     struct io_op op = {
         .code = IO_RECV, .fd = &c->io, .buf = buf, .len = len, .deadline_ns = deadline_ns
     };
-    return io_run(&op);
+    ssize_t n = io_run(&op);
+    pi_capture_in(c, buf, n);
+    return n;
 }
 
 static ssize_t sock_write_several(struct pier_conn *c, struct iovec *pieces, int count,
@@ -22,7 +24,9 @@ static ssize_t sock_write_several(struct pier_conn *c, struct iovec *pieces, int
 {
     struct msghdr msg = { .msg_iov = pieces, .msg_iovlen = (size_t)count };
     struct io_op op = { .code = IO_SENDMSG, .fd = &c->io, .buf = &msg, .deadline_ns = deadline_ns };
-    return io_run(&op);
+    ssize_t n = io_run(&op);
+    pi_capture_out(c, pieces, count, n);
+    return n;
 }
 
 PI_HOT static ssize_t sock_writev(struct pier_conn *c, struct iovec *pieces, int count,
@@ -35,12 +39,17 @@ PI_HOT static ssize_t sock_writev(struct pier_conn *c, struct iovec *pieces, int
                         .buf = pieces[0].iov_base,
                         .len = pieces[0].iov_len,
                         .deadline_ns = deadline_ns };
-    return io_run(&op);
+    ssize_t n = io_run(&op);
+    pi_capture_out(c, pieces, 1, n);
+    return n;
 }
 
 static int sock_shutdown_write(struct pier_conn *c)
 {
-    return io_sockets()->shutdown(c->io.fd, SHUT_WR);
+    int rc = io_sockets()->shutdown(c->io.fd, SHUT_WR);
+    if (rc == 0)
+        pi_capture_out(c, NULL, 0, 0);
+    return rc;
 }
 
 static void stream_close(struct pier_conn *c)
@@ -58,7 +67,9 @@ static ssize_t pipe_read(struct pier_conn *c, void *buf, size_t len, int64_t dea
     struct io_op op = {
         .code = IO_READ, .fd = &c->io, .buf = buf, .len = len, .deadline_ns = deadline_ns
     };
-    return io_run(&op);
+    ssize_t n = io_run(&op);
+    pi_capture_in(c, buf, n);
+    return n;
 }
 
 static ssize_t pipe_writev(struct pier_conn *c, struct iovec *pieces, int count,
@@ -72,6 +83,7 @@ static ssize_t pipe_writev(struct pier_conn *c, struct iovec *pieces, int count,
     pi_sigpipe_hold();
     ssize_t n = io_run(&op);
     pi_sigpipe_release(n == -EPIPE);
+    pi_capture_out(c, pieces, count, n);
     return n;
 }
 

@@ -13,6 +13,7 @@
 #include "net/tls.h"
 
 #include "base/assert.h"
+#include "net/capture.h"
 
 #include <openssl/err.h>
 
@@ -142,6 +143,8 @@ static int send_record(struct pi_tls *t, const char *bytes, int len)
         .code = IO_SEND, .fd = &t->conn->io, .buf = (void *)bytes, .len = (size_t)len
     };
     ssize_t n = io_try(&op);
+    if (n > 0)
+        pi_capture_sent(t->conn, bytes, n);
     t->send_error = n < 0 && n != -EAGAIN ? (int)n : 0;
     return n > 0 ? (int)n : 0;
 }
@@ -193,6 +196,7 @@ static int send_now(struct pi_tls *t)
         ssize_t n = t->send_error ? t->send_error : io_try(&op);
         if (n == -EAGAIN)
             break;
+        pi_capture_sent(t->conn, op.buf, n);
         if (n < 0) {
             clear(out);
             t->is_broken = true;
@@ -238,6 +242,7 @@ static int send_waiting(struct pi_tls *t, struct pi_tls_bytes *piece, int64_t de
                         .len = piece->len,
                         .deadline_ns = deadline_ns };
     ssize_t n = io_run(&op);
+    pi_capture_sent(t->conn, op.buf, n);
     if (n < 0)
         return (int)n;
     piece->start += (size_t)n;
@@ -302,6 +307,10 @@ static ssize_t fill(struct pi_tls *t, size_t wanted, int64_t deadline_ns)
     size_t want = wanted + wanted / 64 + OVERHEAD;
     want = want < LEAST ? LEAST : want > SCRATCH ? SCRATCH : want;
     ssize_t n = receive(t, want, deadline_ns);
+    if (t->conn->captured && !t->is_established && n > 0)
+        pi_captured_hold(t->conn, scratch->in, (size_t)n);
+    else
+        pi_capture_in(t->conn, scratch->in, n);
     if (n <= 0)
         return n;
     if (t->first_len < sizeof t->first)

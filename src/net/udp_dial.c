@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include "net/udp.h"
+#include "net/capture.h"
 
 #include "base/assert.h"
 #include "task/sockets.h"
@@ -90,6 +91,7 @@ static void set_peer(struct pier_conn *c, const struct pi_addr *addr)
     memcpy(&c->peer, &addr->any, sizeof c->peer);
     d->old_texts[d->at] = c->peer_text;
     c->peer_text = NULL;
+    pi_captured_moved(c);
 }
 
 /* Moves c to the next address that can be had: 0, or -ECONNREFUSED when there is none. The socket
@@ -264,6 +266,8 @@ struct pier_conn *pi_udp_dial(const struct pi_url *url, const char *text,
                                      .servers = opts ? opts->servers : NULL };
     d->count = pi_udp_resolve(d->addrs, url, &ask);
     int rc = d->count < 0 ? d->count : connect_first(c);
+    if (rc == 0 && opts)
+        pi_captured_begin(c, opts->capture, NULL);
     if (rc == 0)
         return c;
     if (d->count >= 0)

@@ -8,7 +8,7 @@
  * Specification: unix(7), cmsg(3).
  */
 #define _GNU_SOURCE
-#include "net/conn.h"
+#include "net/capture.h"
 #include "task/sockets.h"
 
 #include <string.h>
@@ -58,6 +58,7 @@ int pier_send_fds(struct pier_conn *c, const int *fds, int count)
     ssize_t n = pi_conn_write_op(c, &op);
     if (pi_is_refused(n)) /* the descriptors are no good; the connection is */
         return pi_conn_fail(c, "send descriptors", (int)n);
+    pi_capture_out(c, &byte, 1, n);
     return n < 0 ? (int)n : count;
 }
 
@@ -124,6 +125,7 @@ int pier_recv_fds(struct pier_conn *c, int *fds, int cap)
     ssize_t n = pi_conn_read_op(c, &op);
     if (pi_is_refused(n))
         return refuse(c, &got, (int)n);
+    pi_capture_in(c, &byte, n);
     if (n <= 0)
         return n == 0 ? refuse(c, &got, -ENODATA) : (int)n;
     collect(&got, &msg);

@@ -7,6 +7,7 @@
  * connections then wait in the backlog. It goes on when a connection has ended, or after a moment.
  */
 #define _GNU_SOURCE
+#include "net/capture.h"
 #include "net/datagram.h"
 #include "net/firewall.h"
 #include "net/proxy.h"
@@ -110,6 +111,7 @@ int pi_serve_call(struct pier_conn *c, const struct pi_endpoint *e, struct pi_wo
 void pi_serve_conn(struct pier_conn *c, const struct pi_accepted *a, struct pi_worker *w)
 {
     const struct pi_endpoint *e = a->listener->endpoint;
+    pi_captured_begin(c, w->server->opts.capture, a->conv ? &a->listener->addr.any : NULL);
     pi_serve_end(c, e, pi_serve_call(c, e, w));
 }
 
