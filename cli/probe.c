@@ -52,15 +52,10 @@ static int copy_host(struct probe_target *out, struct pier_slice host)
 static int copy_path(struct probe_target *out, const struct pier_uri *uri)
 {
     size_t cap = sizeof out->path;
-    int n = snprintf(out->path, cap, "%.*s%s%.*s", (int)uri->path.len, uri->path.ptr,
-                     uri->query.len > 0 ? "?" : "", (int)uri->query.len, uri->query.ptr);
-    if (n >= (int)cap)
-        return -ENAMETOOLONG;
-    if (n == 0 || out->path[0] == '?') {
-        memmove(out->path + 1, out->path, (size_t)n + 1);
-        out->path[0] = '/';
-    }
-    return 0;
+    int n = snprintf(out->path, cap, "%s%.*s%s%.*s", uri->path.len > 0 ? "" : "/",
+                     (int)uri->path.len, uri->path.ptr, uri->query.len > 0 ? "?" : "",
+                     (int)uri->query.len, uri->query.ptr);
+    return n < (int)cap ? 0 : -ENAMETOOLONG;
 }
 
 int probe_parse(struct probe_target *out, const char *url)

@@ -154,16 +154,17 @@ static void print_json(const struct answer *a)
 /* A record as zone files have it, what may hold any byte with escapes. */
 static const char *record_text(const struct pier_dns_record *r)
 {
-    static char line[4 * PIER_DNS_TEXT + 64];
-    char text[4 * PIER_DNS_TEXT];
+    static char line[4 * PIER_DNS_TEXT + 128];
+    char text[4 * PIER_DNS_TEXT], tag[4 * sizeof r->tag];
     size_t len = r->len < sizeof r->text ? r->len : sizeof r->text - 1;
     pier_escape(text, sizeof text, r->text, len);
+    pier_escape(tag, sizeof tag, r->tag, strlen(r->tag));
     if (r->type == PIER_DNS_MX)
         snprintf(line, sizeof line, "%d %s", r->priority, text);
     else if (r->type == PIER_DNS_SRV)
         snprintf(line, sizeof line, "%d %d %d %s", r->priority, r->weight, r->port, text);
     else if (r->type == PIER_DNS_CAA)
-        snprintf(line, sizeof line, "%d %s %s", r->flags, r->tag, text);
+        snprintf(line, sizeof line, "%d %s %s", r->flags, tag, text);
     else
         snprintf(line, sizeof line, "%s", text);
     return line;

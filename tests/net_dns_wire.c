@@ -115,6 +115,20 @@ TEST(a_name_that_leads_nowhere_is_bad)
     ck_assert_int_eq(name_at(name, full, 259, 0), -EBADMSG);
 }
 
+TEST(a_long_chain_of_pointers_is_not_followed)
+{
+    enum { POINTERS = 200 };
+    unsigned char bytes[2 + 2 * POINTERS] = { 0 };
+    char name[PI_DNS_NAME_CAP];
+    for (size_t i = 1; i <= POINTERS; i++) {
+        size_t to = 2 * (i - 1);
+        bytes[2 * i] = (unsigned char)(0xc0 | to >> 8);
+        bytes[2 * i + 1] = (unsigned char)to;
+    }
+    ck_assert_int_eq(pi_dns_name(name, bytes, sizeof bytes, 200), 202);
+    ck_assert_int_eq(pi_dns_name(name, bytes, sizeof bytes, 400), -EBADMSG);
+}
+
 TEST(a_server_that_cannot_answer_is_seen)
 {
     unsigned char head[12] = { 0, 0, 0x84, 0x80 };

@@ -3,8 +3,8 @@
  * net/dns_wire.c - see dns_wire.h. What c-ares reads of a message is its head; the parsers that it
  * has for records leave times to live and negative answers out.
  *
- * Bounded by construction: a compression pointer must lead backwards, an answer is gone through
- * once for each alias, and there are at most ALIASES_MAX.
+ * Bounded by construction: a compression pointer must lead backwards, and a name has at most
+ * POINTERS_MAX; an answer is gone through once for each alias, and there are at most ALIASES_MAX.
  */
 #include "net/dns_wire.h"
 
@@ -18,6 +18,7 @@ enum {
     RECORD_LEN = 10,  /* behind its name, before its data */
     CLASS_IN = 1,
     ALIASES_MAX = 16,
+    POINTERS_MAX = 128, /* of a name, which has fewer labels: a long chain would cost time */
     SOA_TIMES_LEN = 20,
 };
 
@@ -58,6 +59,7 @@ ssize_t pi_dns_name(char out[PI_DNS_NAME_CAP], const unsigned char *bytes, size_
 {
     enum { POINTER = 0xc0 };
     size_t used = 0, end = 0, lowest = at;
+    int pointers = 0;
     while (at < len) {
         unsigned n = bytes[at];
         if (n == 0) {
@@ -65,7 +67,7 @@ ssize_t pi_dns_name(char out[PI_DNS_NAME_CAP], const unsigned char *bytes, size_
             return (ssize_t)(end ? end : at + 1);
         }
         if ((n & POINTER) == POINTER) {
-            if (len - at < 2)
+            if (len - at < 2 || ++pointers > POINTERS_MAX)
                 return -EBADMSG;
             if (!end)
                 end = at + 2;

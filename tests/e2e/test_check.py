@@ -181,6 +181,13 @@ def test_check_draws_a_sparkline_on_a_terminal(pier_bin, base_env, serve):
     assert sum(bar in "▁▂▃▄▅▆▇█" for bar in lines[2].rpartition("  ")[2]) == 3
 
 
+def test_check_asks_for_a_path_of_up_to_2047_bytes(pier):
+    with http_server() as port:
+        assert pier("check", f"http://127.0.0.1:{port}?{'q' * 2045}").rc == 0
+        assert Quiet.seen[-1][0] == "/?" + "q" * 2045
+        assert pier("check", f"http://127.0.0.1:{port}?{'q' * 2046}").rc == 2
+
+
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1", "ftp://127.0.0.1:21", "tcp://h:1/path", "x",
                                  "http://127.0.0.1:0/", "http://h:70000/"])
 def test_check_refuses_what_is_no_url(pier, url):

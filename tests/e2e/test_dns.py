@@ -22,7 +22,7 @@ ZONE = [
     "--srv-host=_chat._tcp.test,a.test,5222,10,60",
     "--srv-host=_chat._tcp.test,four.test,5223,5,0",
     "--txt-record=text.test,hello,wörld",
-    "--caa-record=a.test,128,issue,ca.test",
+    "--caa-record=a.test,128,issue,ca.test", "--caa-record=escape.test,0,is\x1b[2J,ca.test",
     "--ptr-record=7.2.0.192.in-addr.arpa,seven.test",
     "--address=/xn--bcher-kva.test/192.0.2.8",
     *(f"--txt-record=big.test,{'%02d' % i}{'x' * 98}" for i in range(30)),
@@ -113,6 +113,10 @@ def test_records_of_each_type(ask):
     assert lines(ask("--type", "CAA", "a.test")) == ["128 issue ca.test"]
     assert lines(ask("--type", "PTR", "192.0.2.7")) == ["seven.test"]
     assert lines(ask("--reverse", "192.0.2.7")) == ["seven.test"]
+
+
+def test_a_record_cannot_command_the_terminal(ask):
+    assert lines(ask("--type", "CAA", "escape.test")) == [r"0 is\x1b[2J ca.test"]
 
 
 def test_records_as_json(ask):
