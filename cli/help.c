@@ -156,7 +156,7 @@ void help_command(FILE *out)
         fprintf(out, "  %-12s%s\n", (*verb)->name, (*verb)->summary);
     fputs("\n"
           "exit status: 0 done, 1 failed, 2 usage, 3 name resolution, 4 connect, 5 TLS,\n"
-          "6 time-out, 130 interrupted\n",
+          "6 time-out, 7 HTTP status of an error (--fail), 130 interrupted\n",
           out);
 }
 

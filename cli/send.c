@@ -20,6 +20,7 @@ enum { REPLY_BYTES = 65536 };
 static struct {
     bool greeting, no_reply, broadcast;
     int64_t timeout;
+    const char *capture;
 } given = { .timeout = 5 * PIER_SECOND };
 
 static int print_text(const char *reply, size_t len)
@@ -112,19 +113,22 @@ static int run_send(int count, char **operands)
     if ((given.no_reply || given.broadcast) && !is_udp)
         return usage_error(&verb_send, "--%s is for datagrams (udp://)",
                            given.no_reply ? "no-reply" : "broadcast");
+    if (given.broadcast && given.capture)
+        return usage_error(&verb_send, "--capture is not for --broadcast");
     if (given.broadcast)
         return broadcast(url, count - 1, operands + 1);
     int tls_code;
     tls_given.handshake_timeout_ms = duration_ms(given.timeout);
-    const struct pier_dial_opts limits = { .connect_timeout_ms = duration_ms(given.timeout),
-                                           .tls = tls_options(&verb_send, &tls_code) };
+    struct pier_dial_opts limits = { .connect_timeout_ms = duration_ms(given.timeout),
+                                     .tls = tls_options(&verb_send, &tls_code) };
     if (tls_code != 0)
         return tls_code;
-    struct pier_conn *c = pier_dial(url, &limits);
-    if (c == NULL)
+    if (given.capture && !(limits.capture = pier_capture_open(given.capture, NULL)))
         return pier_fail("pier");
-    int code = converse(c, url, count - 1, operands + 1);
+    struct pier_conn *c = pier_dial(url, &limits);
+    int code = c ? converse(c, url, count - 1, operands + 1) : pier_fail("pier");
     pier_close(c);
+    pier_capture_close(limits.capture); /* the log has said what ended it before */
     return code;
 }
 
@@ -136,6 +140,8 @@ static const struct verb_option options[] = {
       .help = "udp: permit a broadcast address; that nobody replies in time is no failure" },
     { "timeout", OPTION_DURATION, &given.timeout, .value = "D", .min = PIER_MILLISECOND,
       .help = "the longest wait for the connection, and for each reply (default 5s)" },
+    { "capture", OPTION_TEXT, &given.capture, .value = "FILE",
+      .help = "write what is sent and received to FILE, for Wireshark, with the secrets of TLS" },
     TLS_CLIENT_OPTIONS,
     { 0 },
 };

@@ -93,8 +93,8 @@ static const struct verb_option options[] = {
     { "max-conns", OPTION_COUNT, &given.max_conns, .value = "N", .min = 1,
       .help = "clients at once; others wait for their turn (default 10000)" },
     { "idle-timeout", OPTION_DURATION, &given.idle_timeout, .value = "D",
-      .help = "close a connection that is silent for so long (default 5m, of datagrams 1m; 0: "
-              "never)" },
+      .help = "close a connection that is silent for so long (default 5m, of HTTP 75s, of "
+              "datagrams 1m; 0: never)" },
     { "allow", OPTION_TEXTS, &given.allow, .value = "CIDR|FILE",
       .help =
           "let clients of this network in, or of those in FILE, one a line, and nobody else but "

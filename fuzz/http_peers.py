@@ -51,7 +51,7 @@ server {{ listen 127.0.0.1:{back}; location / {{ return 200 "ok"; }} }} }}
 """
 APACHE = """ServerName a
 Listen 127.0.0.1:{port}
-PidFile {folder}/pid
+PidFile {folder}/apache.pid
 ErrorLog {folder}/apache.log
 DocumentRoot {folder}
 LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so

@@ -418,6 +418,48 @@ TEST(client_keeps_connections_from_loop_to_loop)
     pier_http_client_free(client);
 }
 
+/* A pool with a connection that is too old behind a good one, neither of them with a descriptor. */
+static struct {
+    struct pi_pool pool;
+    struct pier_conn old, good;
+} crowd;
+
+static int look_for_another(void *arg)
+{
+    struct pi_link *link = pi_pool_take(&crowd.pool, "another", true);
+    ck_assert_ptr_null(link);
+    return 0;
+}
+
+/* While the old one is being closed, which takes as long as somebody is still in it. */
+static int use_up_the_good_one(void *arg)
+{
+    struct pi_link *link = pi_pool_take(&crowd.pool, "good", true);
+    ck_assert_ptr_nonnull(link);
+    pi_link_free(link);
+    crowd.old.reading = false;
+    return 0;
+}
+
+BOTH(client_shares_its_pool_while_a_connection_is_closed)
+{
+    struct pier_scope scope;
+    memset(&crowd, 0, sizeof crowd);
+    crowd.pool.most = crowd.pool.most_per_key = 8;
+    crowd.pool.timeout_ns = 3600 * PIER_SECOND;
+    crowd.old.io.fd = crowd.good.io.fd = -1;
+    crowd.old.is_owned = crowd.good.is_owned = crowd.old.reading = true;
+    pi_pool_give(&crowd.pool, pi_link_new(&crowd.old, "old"));
+    pi_pool_give(&crowd.pool, pi_link_new(&crowd.good, "good"));
+    crowd.pool.idle->next->idle_since_ns -= 2 * crowd.pool.timeout_ns;
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, look_for_another, NULL), 0);
+    ck_assert_int_eq(pier_spawn(&scope, use_up_the_good_one, NULL), 0);
+    ck_assert_int_eq(pier_scope_join(&scope), 0);
+    ck_assert_int_eq(crowd.pool.count, 0);
+    ck_assert_ptr_null(crowd.pool.idle);
+}
+
 BOTH(client_may_be_freed_before_its_responses)
 {
     START({ .reply = OK("1\r\n\r\na") });
@@ -937,6 +979,12 @@ TEST(cookies_are_replaced_ordered_and_bounded)
     set(jar, "http://a/", "safe=2; Path=/");
     pi_cookie_jar_get(jar, &t, out, sizeof out);
     ck_assert_ptr_null(strstr(out, "safe"));
+    set(jar, "https://b.a.example/", "safe=1; Secure; Path=/");
+    set(jar, "http://a.example/", "safe=2; Domain=a.example; Path=/");
+    ck_assert_int_eq(pi_target_parse(&t, "https://b.a.example/", NULL), 0);
+    pi_cookie_jar_get(jar, &t, out, sizeof out);
+    ck_assert_str_eq(out, "safe=1");
+    ck_assert_int_eq(pi_target_parse(&t, "http://a/b/c", NULL), 0);
     for (int i = 0; i < 200; i++) {
         sprintf(text, "n%d=x; Path=/", i);
         set(jar, "http://a/", text);

@@ -163,6 +163,24 @@ TEST(forwarded_is_read_instead_where_that_is_what_proxies_send)
     expect_told(&local, "Forwarded: for=192.0.2.7\r\n", "client=127.0.0.1 ");
 }
 
+/* What a client sends stands to the left of what its proxy adds. */
+TEST(a_quote_that_a_client_leaves_open_hides_no_address)
+{
+    const struct pier_proxy_opts standard = { .trusted = LIST("127.0.0.1"), .forwarded = true };
+    expect_told(&local, "X-Forwarded-For: \", 192.0.2.7\r\n", "client=192.0.2.7 ");
+    expect_told(&local, "X-Forwarded-For: \"\r\nX-Forwarded-For: 192.0.2.7\r\n",
+                "client=192.0.2.7 ");
+    expect_told(&local,
+                "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: \"\r\n"
+                "X-Forwarded-Proto: https\r\n",
+                "client=192.0.2.7 secure=1");
+    expect_told(&standard, "Forwarded: for=\", for=192.0.2.7\r\n", "client=192.0.2.7 ");
+    expect_told(&standard, "Forwarded: for=\"\\\r\nForwarded: for=\"192.0.2.7:1\"\r\n",
+                "client=192.0.2.7 ");
+    expect_told(&standard, "Forwarded: for=\"1.1.1.1, for=2.2.2.2\", for=192.0.2.7\r\n",
+                "client=192.0.2.7 ");
+}
+
 TEST(a_network_that_is_none_is_said_when_the_server_is_made)
 {
     struct pier_router *r = pier_router_new();

@@ -511,6 +511,53 @@ TEST(a_client_that_waits_in_vain_is_answered_and_left)
     stop(&w);
 }
 
+TEST(a_body_that_is_cut_off_is_the_clients_fault)
+{
+    struct web w;
+    begin(&w);
+    int fd = say(&w, "POST /all HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nabc");
+    shutdown(fd, SHUT_WR);
+    char *got = rest_of(fd);
+    expect_status(got, "400");
+    expect_end(got, "\nthe body is not whole\n");
+    stop(&w);
+    ck_assert_ptr_null(strstr(log_text, "request failed"));
+}
+
+TEST(nothing_follows_a_connect_that_is_no_tunnel)
+{
+    struct web w;
+    struct pier_router *r = pier_router_new();
+    pier_route(r, "/{path...}", hello, NULL);
+    start(&w, r, &one, NULL);
+    char *got = rest_of(say(&w, "CONNECT a:1 HTTP/1.1\r\n" HOST "\r\n" GET GET));
+    ck_assert_int_eq(count_of(got, "HTTP/1.1 "), 1);
+    ck_assert_int_eq(count_of(got, "Connection: close\r\n"), 1);
+    stop(&w);
+}
+
+static int refuses(struct pier_exchange *ex, void *arg)
+{
+    int rc = pier_res_begin(ex, 403, -1);
+    return rc < 0 ? rc : (int)pier_res_puts(ex, "no");
+}
+
+/* Bytes behind the head may be the body, or the next request: who knows? */
+TEST(a_client_that_waits_in_vain_is_left_whatever_begins_the_response)
+{
+    struct web w;
+    struct pier_router *r = pier_router_new();
+    pier_route(r, "POST /", refuses, NULL);
+    start(&w, r, &one, NULL);
+    int fd = say(&w, "POST / HTTP/1.1\r\n" HOST "Expect: 100-continue\r\n"
+                     "Content-Length: 60\r\n\r\n");
+    char *got = rest_of(fd);
+    expect_status(got, "403");
+    ck_assert_ptr_nonnull(strstr(got, "Connection: close"));
+    expect_end(got, "0002\r\nno\r\n0\r\n\r\n");
+    stop(&w);
+}
+
 TEST(what_a_handler_leaves_unread_is_dropped_when_it_is_little)
 {
     struct web w;

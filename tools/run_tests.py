@@ -37,7 +37,7 @@ LONG_E2E = ["test_hostile", "test_exec", "test_stop", "test_examples_game", "tes
 SANITIZER_ENV = {"UBSAN_OPTIONS": "print_stacktrace=1", "PIER_TEST_SLOW": "1"}
 # Threads: a test that asks again and again whether it is refused is served by one each time.
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--fair-sched=yes",
-            "--max-threads=5000",
+            "--max-threads=5000", "--suppressions=" + os.path.join(ROOT, "tools", "valgrind.supp"),
             "--errors-for-leak-kinds=definite,indirect", "--show-leak-kinds=definite,indirect"]
 
 

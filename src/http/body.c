@@ -104,7 +104,8 @@ static ssize_t receive(struct pier_exchange *ex, char *buf, size_t cap)
         return pi_blame(ex, 408, "the body comes too slowly", fail(ex, -ETIMEDOUT, "too slow"));
     }
     if (n == 0)
-        return fail(ex, -EPIPE, "the connection ended first");
+        return pi_blame(ex, 400, "the body is not whole",
+                        fail(ex, -EPIPE, "the connection ended first"));
     ex->body_error = (int)n;
     h->must_close = true;
     return n;
@@ -324,12 +325,16 @@ char *pier_body_all(struct pier_exchange *ex, size_t *len)
 
 /* ---- what the handler has left ---- */
 
+bool pi_body_is_held(const struct pier_exchange *ex)
+{
+    return !ex->body_ended && ex->req.expect_continue && !ex->was_continued && ex->h->raw_len == 0;
+}
+
 bool pi_body_is_short(const struct pier_exchange *ex)
 {
     if (ex->body_ended)
         return true;
-    bool waits = ex->req.expect_continue && !ex->was_continued && ex->h->raw_len == 0;
-    return !ex->body_error && !waits &&
+    return !ex->body_error && !pi_body_is_held(ex) &&
            (ex->req.body != PI_H1_LENGTH || ex->body_left <= SKIP_MOST);
 }
 

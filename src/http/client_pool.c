@@ -86,18 +86,26 @@ static bool is_alive(struct pi_link *link, int64_t now, bool may_repeat)
     return c->transport->read(c, &byte, 1, IO_NOW) == -EAGAIN;
 }
 
+/* Closing may wait, as TLS says goodbye, and other tasks change the list meanwhile: so it begins
+ * when nothing points into it. */
 static void drop_old(struct pi_pool *pool, int64_t now)
 {
-    struct pi_link **at = &pool->idle;
+    struct pi_link **at = &pool->idle, *old = NULL;
     while (*at) {
         struct pi_link *link = *at;
         if (pool->timeout_ns && now - link->idle_since_ns >= pool->timeout_ns) {
             *at = link->next;
             pool->count--;
-            pi_link_free(link);
+            link->next = old;
+            old = link;
         } else {
             at = &link->next;
         }
+    }
+    while (old) {
+        struct pi_link *link = old;
+        old = link->next;
+        pi_link_free(link);
     }
 }
 
@@ -118,6 +126,7 @@ struct pi_link *pi_pool_take(struct pi_pool *pool, const char *key, bool may_rep
             return link;
         }
         pi_link_free(link);
+        at = &pool->idle; /* which is another list perhaps: see drop_old() */
     }
     return NULL;
 }

@@ -303,7 +303,7 @@ static bool find_domain(char domain[PI_HOST_CAP], bool *host_only, const struct 
 }
 
 /* 5.7: what the name promises, and what http may not touch. */
-static bool is_allowed(const struct pi_cookie_jar *jar, const struct said *s,
+static bool is_allowed(const struct pi_cookie_jar *jar, const struct said *s, const char *domain,
                        const struct pi_target *from, struct pi_part path)
 {
     if (s->secure && !from->is_https)
@@ -317,7 +317,8 @@ static bool is_allowed(const struct pi_cookie_jar *jar, const struct said *s,
     for (const struct cookie *c = jar->list; c && !from->is_https; c = c->next)
         if (c->secure && strlen(c->name) == s->name.len &&
             memcmp(c->name, s->name.at, s->name.len) == 0 &&
-            domain_matches(from->host, c->domain) && path_matches(path, c->path))
+            (domain_matches(from->host, c->domain) || domain_matches(c->domain, domain)) &&
+            path_matches(path, c->path))
             return false;
     return true;
 }
@@ -416,7 +417,7 @@ void pi_cookie_jar_set(struct pi_cookie_jar *jar, const struct pi_target *from,
         const char *slash = memrchr(path.at, '/', path.len);
         path.len = slash && slash > path.at ? (size_t)(slash - path.at) : 1;
     }
-    if (!is_allowed(jar, &s, from, path))
+    if (!is_allowed(jar, &s, domain, from, path))
         return;
     struct cookie *c = make(&s, (struct pi_part){ domain, strlen(domain) }, path);
     if (!c)

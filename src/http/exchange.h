@@ -164,7 +164,9 @@ void pi_body_begin(struct pier_exchange *ex);
 bool pi_body_skip(struct pier_exchange *ex);
 /* Sends "100 Continue" to a client that waits for it: 0 or a negative code. */
 int pi_body_go_on(struct pier_exchange *ex);
-/* Whether it would: what a response says of the connection is said before. */
+/* Whether the client waits for that: once it has a response, it may send the body or not. */
+bool pi_body_is_held(const struct pier_exchange *ex);
+/* Whether pi_body_skip() would: what a response says of the connection is said before. */
 bool pi_body_is_short(const struct pier_exchange *ex);
 /* The client's fault, which the response to a handler's failure tells. Returns code. */
 int pi_blame(struct pier_exchange *ex, int status, const char *words, int code);

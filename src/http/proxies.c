@@ -81,12 +81,45 @@ struct hops {
     struct pi_forwarded list[HOPS_MAX];
 };
 
-/* The elements of a list, the last HOPS_MAX of them. */
-static int elements_of(struct pi_part out[HOPS_MAX], const char *text)
+/* Whether each quoted string has its end. */
+static bool is_balanced(const char *text)
 {
-    struct pi_part rest = { text, strlen(text) }, element;
+    bool quoted = false;
+    for (; *text; text++) {
+        if (quoted && text[0] == '\\' && text[1])
+            text++;
+        else if (*text == '"')
+            quoted = !quoted;
+    }
+    return !quoted;
+}
+
+/* The element before the next comma, whatever quotes say. */
+static struct pi_part next_raw(struct pi_part *rest)
+{
+    const char *comma = memchr(rest->at, ',', rest->len);
+    struct pi_part raw = { rest->at, comma ? (size_t)(comma - rest->at) : rest->len };
+    size_t taken = raw.len + (comma != NULL);
+    *rest = (struct pi_part){ rest->at + taken, rest->len - taken };
+    while (raw.len > 0 && (raw.at[0] == ' ' || raw.at[0] == '\t'))
+        raw = (struct pi_part){ raw.at + 1, raw.len - 1 };
+    while (raw.len > 0 && (raw.at[raw.len - 1] == ' ' || raw.at[raw.len - 1] == '\t'))
+        raw.len--;
+    return raw;
+}
+
+/* The elements of a list, the last HOPS_MAX of them. Commas in quotes end none where quoted strings
+ * may be (has_quotes) and are whole: one that a client has left open would swallow what its proxy
+ * has added, and the client pass for the proxy. */
+static int elements_of(struct pi_part out[HOPS_MAX], const char *text, bool has_quotes)
+{
+    struct pi_part rest = { text, strlen(text) };
+    bool heeds_quotes = has_quotes && is_balanced(text);
     int count = 0;
-    while ((element = pi_list_next(&rest)).at) {
+    while (rest.len > 0) {
+        struct pi_part element = heeds_quotes ? pi_list_next(&rest) : next_raw(&rest);
+        if (element.len == 0)
+            continue;
         if (count == HOPS_MAX)
             memmove(out, out + 1, (size_t)--count * sizeof out[0]);
         out[count++] = element;
@@ -98,7 +131,7 @@ static void read_forwarded(struct hops *h, struct pier_exchange *ex)
 {
     struct pi_part elements[HOPS_MAX];
     const char *text = pier_req_field(ex, "Forwarded");
-    h->count = text ? elements_of(elements, text) : 0;
+    h->count = text ? elements_of(elements, text, true) : 0;
     for (int i = 0; i < h->count; i++)
         if (!pi_forwarded_read(&h->list[i], elements[i]))
             h->list[i] = (struct pi_forwarded){ .by_for = { NULL, 0 } };
@@ -109,7 +142,7 @@ static void read_forwarded(struct hops *h, struct pier_exchange *ex)
 static void spread(struct hops *h, size_t member, const char *text)
 {
     struct pi_part elements[HOPS_MAX];
-    int count = text ? elements_of(elements, text) : 0;
+    int count = text ? elements_of(elements, text, false) : 0;
     for (int i = 0; i < h->count && count > 0; i++) {
         struct pi_part *place = (struct pi_part *)((char *)&h->list[i] + member);
         *place = elements[count == h->count ? i : count - 1];
@@ -120,7 +153,7 @@ static void read_x_forwarded(struct hops *h, struct pier_exchange *ex)
 {
     struct pi_part elements[HOPS_MAX];
     const char *text = pier_req_field(ex, "X-Forwarded-For");
-    h->count = text ? elements_of(elements, text) : 0;
+    h->count = text ? elements_of(elements, text, false) : 0;
     for (int i = 0; i < h->count; i++)
         h->list[i] = (struct pi_forwarded){ .by_for = elements[i] };
     if (h->count == 0) { /* a proxy that says only how it was reached */

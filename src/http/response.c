@@ -344,14 +344,15 @@ static bool is_bodiless(const struct pier_exchange *ex, int status)
     return ex->req.method == PI_H1_HEAD || status < 200 || status == 204 || status == 304;
 }
 
-/* Whether another request may follow on the connection. */
+/* Whether another request may follow on the connection. None does behind CONNECT: to a client, or a
+ * proxy before us, a 2xx is the beginning of a tunnel, whose bytes nobody has looked at. */
 static bool may_keep(const struct pier_exchange *ex)
 {
     const struct pi_http_conn *h = ex->h;
     bool stops = h->draining && atomic_load_explicit(h->draining, memory_order_relaxed);
     int most = h->endpoint->requests_max;
     return ex->req.keep_alive && !h->must_close && !ex->wants_close && !stops &&
-           (most == 0 || h->requests < most);
+           ex->req.method != PI_H1_CONNECT && (most == 0 || h->requests < most);
 }
 
 static void write_framing(struct pier_exchange *ex, struct pi_h1_out *o, int status)
@@ -451,7 +452,8 @@ static int begin(struct pier_exchange *ex, int status, const struct type *type, 
     ex->has_no_body = is_bodiless(ex, status);
     ex->res_left = len;
     ex->is_chunked = len < 0 && ex->req.minor > 0 && status != 204 && status != 304;
-    if (!may_keep(ex) || (len < 0 && !ex->is_chunked && !ex->has_no_body))
+    bool has_end = len >= 0 || ex->is_chunked || ex->has_no_body;
+    if (!may_keep(ex) || !has_end || pi_body_is_held(ex))
         h->must_close = true;
     int rc = send_head(ex, status, type);
     if (rc < 0)

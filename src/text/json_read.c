@@ -83,7 +83,8 @@ static int check_limits(struct pier_slice text, int max_depth, size_t max_values
 static void tell_mistake(struct pier_slice text, const json_error_t *error)
 {
     char reason[SHOWN_CAP];
-    if (json_error_code(error) == json_error_out_of_memory) {
+    bool is_silent = error->text[0] == '\0'; /* it says nothing where it has no memory */
+    if (is_silent || json_error_code(error) == json_error_out_of_memory) {
         pi_fail(-ENOMEM, "json");
         return;
     }
@@ -111,7 +112,7 @@ struct pier_json_value *pier_json_parse(const char *bytes, size_t len,
     }
     if (check_limits(text, max_depth, max_values) < 0)
         return NULL;
-    json_error_t error;
+    json_error_t error = { 0 };
     json_t *value = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
                                &error);
     if (!value)

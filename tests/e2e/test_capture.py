@@ -103,6 +103,13 @@ def test_a_server_s_capture_of_datagrams(serve, tmp_path):
     assert streams(path, "udp") == [{own: b"onetwo and a half", port: b"onetwo and a half"}]
 
 
+@pytest.mark.models("tasks")
+def test_messages_that_are_sent_are_captured(serve, pier, tmp_path):
+    server, path = serve("--handler", "echo"), tmp_path / "c.pcapng"
+    assert pier("send", server.url, "one", "two", "--capture", str(path)).rc == 0
+    assert [list(sent.values()) for sent in streams(path)] == [[b"onetwo", b"onetwo"]]
+
+
 # -- TLS
 
 

@@ -13,8 +13,8 @@ import pytest
 PAGES = pathlib.Path(__file__).resolve().parents[2] / "docs" / "man"
 
 VERBS = [
-    "serve", "connect", "send", "broadcast", "resolve", "ports", "encode", "decode", "hash", "sim",
-    "info",
+    "serve", "get", "head", "post", "put", "patch", "delete", "connect", "send", "broadcast",
+    "check", "scan", "resolve", "ports", "cert", "encode", "decode", "hash", "sim", "info",
 ]
 SERVE_OPTIONS = (
     "--handler --reply --once --exec --lines --max-line --model --workers --max-conns "
@@ -88,7 +88,13 @@ def test_a_page_has_the_options_and_examples_of_the_help(pier, verb):
 def test_the_page_of_the_command_has_the_verbs_in_the_order_of_the_help(pier):
     helped = re.findall(r"^  ([a-z]+) ", pier("help").out.decode(), re.M)
     page = re.findall(r"^\.It Cm (\w+)", (PAGES / "pier.1").read_text(), re.M)
-    assert helped == page and set(VERBS) < set(helped)
+    assert helped == page and set(VERBS) | {"completion", "help"} == set(helped)
+
+
+def test_the_page_and_the_help_have_the_same_exit_codes(pier):
+    status = pier("help").out.decode().partition("exit status: ")[2]
+    page = (PAGES / "pier.1").read_text().partition(".Sh EXIT STATUS")[2].partition(".Sh ")[0]
+    assert re.findall(r"(\d+) ", status) == re.findall(r"^\.It (\d+)$", page, re.M)
 
 
 def complete(pier, *words):

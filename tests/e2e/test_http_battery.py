@@ -3,17 +3,22 @@
 and the connection ends behind it; what is understood is answered."""
 
 import collections
+import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 
 import pytest
 
-from pierlib import WAIT, Process, check_report, wait_until
+from pierlib import SCALE, WAIT, Process, check_report, wait_until
 
 BATTERY = pathlib.Path(__file__).resolve().parents[1] / "data/http_battery.txt"
 LISTENING = re.compile(r"listening\D.*?(http://127\.0\.0\.1:\d+)")
+ANSWER = re.compile(rb"(?:HTTP/1.1 1\d\d.*?\r\n\r\n)*HTTP/1.\d (\d\d\d)", re.S)
 REFUSALS = {400, 413, 414, 417, 431, 505}
 LETTERS = {"r": b"\r", "n": b"\n", "t": b"\t", "\\": b"\\"}
 
@@ -64,8 +69,7 @@ def ask(port, request):
         received = b""
         try:
             s.sendall(request)
-            while not (head := re.match(rb"(?:HTTP/1.1 1\d\d.*?\r\n\r\n)*HTTP/1.\d (\d\d\d)", received,
-                                        re.S)):
+            while not (head := ANSWER.match(received)):
                 data = s.recv(65536)
                 if not data:
                     return 0, True
@@ -105,3 +109,15 @@ def test_the_server_gives_every_request_of_the_battery_its_verdict(port):
             wrong.append(f"{request.text[:200]}: {status}, not {request.expected}"
                          f"{'' if ends else ', and stays open'}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_changed_requests_are_seen_alike_by_other_servers(pier_bin, base_env):
+    """A few seconds of fuzz/http_peers.py, from the seed PIER_FUZZ_SEED (default 1) on."""
+    if not shutil.which("node") and not shutil.which("go"):
+        pytest.skip("neither node nor go is installed")
+    program = pathlib.Path(__file__).resolve().parents[2] / "fuzz/http_peers.py"
+    env = dict(base_env, PIER_BUILD=str(pathlib.Path(pier_bin).parents[1]))
+    seed = os.environ.get("PIER_FUZZ_SEED", "1")
+    done = subprocess.run([sys.executable, program, "fuzz", "4", seed], env=env, timeout=60 * SCALE,
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
