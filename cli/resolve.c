@@ -76,6 +76,12 @@ static void json_int(struct pier_json *w, const char *key, int64_t value)
     pier_json_int(w, value);
 }
 
+/* What is there of it: any bytes. */
+static size_t text_len(const struct pier_dns_record *r)
+{
+    return r->len < sizeof r->text ? r->len : sizeof r->text - 1;
+}
+
 static void json_record(struct pier_json *w, const struct pier_dns_record *r)
 {
     pier_json_object(w);
@@ -92,7 +98,7 @@ static void json_record(struct pier_json *w, const struct pier_dns_record *r)
         pier_json_str(w, r->tag);
     }
     pier_json_key(w, "text");
-    pier_json_str(w, r->text);
+    pier_json_strn(w, r->text, text_len(r));
     pier_json_close(w);
 }
 
@@ -156,8 +162,7 @@ static const char *record_text(const struct pier_dns_record *r)
 {
     static char line[4 * PIER_DNS_TEXT + 128];
     char text[4 * PIER_DNS_TEXT], tag[4 * sizeof r->tag];
-    size_t len = r->len < sizeof r->text ? r->len : sizeof r->text - 1;
-    pier_escape(text, sizeof text, r->text, len);
+    pier_escape(text, sizeof text, r->text, text_len(r));
     pier_escape(tag, sizeof tag, r->tag, strlen(r->tag));
     if (r->type == PIER_DNS_MX)
         snprintf(line, sizeof line, "%d %s", r->priority, text);

@@ -141,6 +141,14 @@ TEST(a_server_that_cannot_answer_is_seen)
     ck_assert_int_eq(pi_dns_server_error(head, 12), PI_DNS_NOERROR); /* truncated */
     head[3] = 5;
     ck_assert_int_eq(pi_dns_server_error(head, 12), PI_DNS_REFUSED);
+    for (unsigned char rcode = 6; rcode < 16; rcode++) { /* NOTAUTH and the like */
+        head[3] = rcode;
+        ck_assert_int_eq(pi_dns_server_error(head, 12), PI_DNS_SERVFAIL);
+    }
+    head[3] = 1; /* of the query, which c-ares sends again without EDNS */
+    ck_assert_int_eq(pi_dns_server_error(head, 12), PI_DNS_NOERROR);
+    head[3] = 3;
+    ck_assert_int_eq(pi_dns_server_error(head, 12), PI_DNS_NOERROR);
 }
 
 HARNESS_MAIN("net_dns_wire")

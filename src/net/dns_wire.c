@@ -222,6 +222,8 @@ enum pi_dns_rcode pi_dns_server_error(const unsigned char *bytes, size_t len)
     enum pi_dns_rcode rcode = bytes[3] & 0xf;
     if (rcode == PI_DNS_SERVFAIL || rcode == PI_DNS_NOTIMP || rcode == PI_DNS_REFUSED)
         return rcode;
+    if (rcode > PI_DNS_REFUSED)
+        return PI_DNS_SERVFAIL; /* for updates, or not known: it says nothing of the name */
     bool is_lame = len >= HEADER_LEN && rcode == PI_DNS_NOERROR && pi_dns_u16(bytes + 6) == 0 &&
                    !(bytes[2] & (AUTHORITATIVE | TRUNCATED)) && !(bytes[3] & RECURSES);
     return is_lame ? PI_DNS_SERVFAIL : PI_DNS_NOERROR;

@@ -54,8 +54,8 @@ int pi_dns_question(char name[PI_DNS_NAME_CAP], int *type, const unsigned char *
 int pi_dns_read(struct pi_dns_answer *out, const unsigned char *bytes, size_t len, int type);
 
 /* The error of a server that another one may not have: 0; SERVFAIL, NOTIMP, REFUSED; and SERVFAIL
- * for one that neither answers nor asks others, a lame delegation (RFC 1912, 2.8). len is at least
- * that of a header, 12. */
+ * for any higher code, and for one that neither answers nor asks others, a lame delegation (RFC
+ * 1912, 2.8). len is at least that of a header, 12. */
 enum pi_dns_rcode pi_dns_server_error(const unsigned char *bytes, size_t len);
 
 static inline unsigned pi_dns_u16(const unsigned char *at)

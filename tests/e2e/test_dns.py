@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import socket
+import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -124,6 +126,31 @@ def test_records_as_json(ask):
     assert shown == {"name": "mail.test", "type": "MX", "records": [
         {"ttl": 60, "priority": 5, "text": "quick.test"},
         {"ttl": 60, "priority": 20, "text": "slow.test"}]}
+
+
+@contextlib.contextmanager
+def one_reply(kind, data):
+    """Its address: a name server that answers one datagram, with a record of that kind."""
+    def reply():
+        query, peer = server.recvfrom(512)
+        question = query[12:query.index(0, 12) + 5]
+        head = query[:2] + struct.pack(">5H", 0x8180, 1, 1, 0, 0)
+        record = struct.pack(">HHHIH", 0xc00c, kind, 1, 60, len(data)) + data
+        server.sendto(head + question + record, peer)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(WAIT)
+        thread = threading.Thread(target=reply)
+        thread.start()
+        yield "127.0.0.1:%d" % server.getsockname()[1]
+        thread.join()
+
+
+def test_json_has_all_bytes_of_a_record(pier):
+    with one_reply(16, b"\5ab\0cd") as server:
+        result = pier("resolve", "--json", "--type", "TXT", "--server", server, "x.test")
+    assert json.loads(result.out)["records"] == [{"ttl": 60, "text": "ab\0cd"}]
 
 
 def test_international_names(ask):
