@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* backends: epoll io_uring */
+/* not on tsan: its threads and the client are ordered by bytes that a ring moves unseen */
+ * ring */
 /*
  * http_client: requests against a server that follows a script, byte for byte, and knows nothing of
  * Pier: threads with plain blocking calls.
