@@ -395,6 +395,49 @@ TEST(tls_client_takes_a_stapled_good_word)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* Clients take the one with ECDSA, and would refuse what is said of the other. */
+TEST(tls_server_staples_to_a_certificate_only_its_own_answer)
+{
+    struct serving sv;
+    struct pier_tls_opts tls = server_opts();
+    make_leaf("with-rsa", "ca", NAMES, RSA_KEY);
+    make_ocsp("with-rsa", "ca", V_OCSP_CERTSTATUS_GOOD);
+    make_ocsp("server", "ca", V_OCSP_CERTSTATUS_REVOKED);
+    tls = server_opts();
+    struct pier_tls_cert more = { tls.cert_file, tls.key_file, NULL };
+    tls.cert_file = in_folder("with-rsa.pem");
+    tls.key_file = in_folder("with-rsa-key.pem");
+    tls.ocsp_file = in_folder("with-rsa.ocsp");
+    tls.more_certs = &more;
+    tls.more_count = 1;
+    serve_tls(&sv, PIER_TASKS, &tls);
+    struct pier_conn *c = dial_tls(&sv, (struct pier_tls_opts){ 0 });
+    expect_talk(c);
+    pier_close(c);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    more.ocsp_file = in_folder("server.ocsp");
+    serve_tls(&sv, PIER_TASKS, &tls);
+    expect_refused(&sv, (struct pier_tls_opts){ 0 }, "certificate is revoked");
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+TEST(tls_client_wants_a_name_that_can_be_verified)
+{
+    struct serving sv;
+    struct pier_tls_opts tls = server_opts();
+    make_leaf("below", "ca", "DNS:a.example", EC);
+    tls.cert_file = in_folder("below.pem");
+    tls.key_file = in_folder("below-key.pem");
+    serve_tls(&sv, PIER_TASKS, &tls);
+    static const char *const names[] = { ".example", "%lo" };
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_null(dial_tls(&sv, (struct pier_tls_opts){ .server_name = names[i] }));
+        ck_assert_int_eq(pier_error_code(), -EINVAL);
+        expect_words("is no name to verify");
+    }
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 /* ---- whom a server refuses ---- */
 
 static int tell_subject(struct pier_conn *c, void *arg)
