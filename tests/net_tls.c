@@ -395,6 +395,49 @@ TEST(tls_client_takes_a_stapled_good_word)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+/* Clients take the one with ECDSA, and would refuse what is said of the other. */
+TEST(tls_server_staples_to_a_certificate_only_its_own_answer)
+{
+    struct serving sv;
+    struct pier_tls_opts tls = server_opts();
+    make_leaf("with-rsa", "ca", NAMES, RSA_KEY);
+    make_ocsp("with-rsa", "ca", V_OCSP_CERTSTATUS_GOOD);
+    make_ocsp("server", "ca", V_OCSP_CERTSTATUS_REVOKED);
+    tls = server_opts();
+    struct pier_tls_cert more = { tls.cert_file, tls.key_file, NULL };
+    tls.cert_file = in_folder("with-rsa.pem");
+    tls.key_file = in_folder("with-rsa-key.pem");
+    tls.ocsp_file = in_folder("with-rsa.ocsp");
+    tls.more_certs = &more;
+    tls.more_count = 1;
+    serve_tls(&sv, PIER_TASKS, &tls);
+    struct pier_conn *c = dial_tls(&sv, (struct pier_tls_opts){ 0 });
+    expect_talk(c);
+    pier_close(c);
+    ck_assert_int_eq(end_serving(&sv), 0);
+    more.ocsp_file = in_folder("server.ocsp");
+    serve_tls(&sv, PIER_TASKS, &tls);
+    expect_refused(&sv, (struct pier_tls_opts){ 0 }, "certificate is revoked");
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
+TEST(tls_client_wants_a_name_that_can_be_verified)
+{
+    struct serving sv;
+    struct pier_tls_opts tls = server_opts();
+    make_leaf("below", "ca", "DNS:a.example", EC);
+    tls.cert_file = in_folder("below.pem");
+    tls.key_file = in_folder("below-key.pem");
+    serve_tls(&sv, PIER_TASKS, &tls);
+    static const char *const names[] = { ".example", "%lo" };
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_null(dial_tls(&sv, (struct pier_tls_opts){ .server_name = names[i] }));
+        ck_assert_int_eq(pier_error_code(), -EINVAL);
+        expect_words("is no name to verify");
+    }
+    ck_assert_int_eq(end_serving(&sv), 0);
+}
+
 /* ---- whom a server refuses ---- */
 
 static int tell_subject(struct pier_conn *c, void *arg)
@@ -877,6 +920,50 @@ BOTH(tls_write_to_a_peer_that_reads_nothing_times_out_for_good)
     ck_assert_int_lt(ms_since(then), 2000);
     pthread_barrier_wait(&half_sent);
     end_raw(&p, &raw);
+}
+
+static int write_huge(void *arg)
+{
+    enum { HUGE = 32 << 20 };
+    char *bytes = make_pattern(HUGE, 1);
+    ssize_t n = pier_write(arg, bytes, HUGE);
+    free(bytes);
+    return n < 0 ? (int)n : 0;
+}
+
+static void send_a_bad_record(SSL *ssl, int fd)
+{
+    char record[5 + 40] = { 0x17, 3, 3, 0, 40 };
+    pthread_barrier_wait(&half_sent);
+    send_all(fd, record, sizeof record);
+    pthread_barrier_wait(&half_sent);
+}
+
+/* The thread's memory is the next session's. */
+BOTH(tls_alert_has_memory_of_its_own_while_another_task_sends)
+{
+    struct peer p;
+    struct raw_server raw;
+    struct pier_scope scope;
+    char got[16];
+    pthread_barrier_init(&half_sent, NULL, 2);
+    struct pier_conn *c = wrap_to(&p, &raw, send_a_bad_record);
+    struct pi_tls *t = c->own;
+    pier_scope_open(&scope, 0);
+    ck_assert_int_eq(pier_spawn(&scope, write_huge, c), 0);
+    while (!t->is_flushing)
+        pier_yield();
+    pthread_barrier_wait(&half_sent);
+    ck_assert_int_eq(pier_read(c, got, sizeof got), PIER_ETLS);
+    ck_assert(t->is_flushing);
+    ck_assert_uint_gt(t->out.len, 0);
+    ck_assert_uint_eq(t->out.cap, t->out.len);
+    pier_scope_cancel(&scope);
+    pier_scope_join(&scope);
+    pthread_barrier_wait(&half_sent);
+    pier_close(c);
+    end_raw(&p, &raw);
+    pthread_barrier_destroy(&half_sent);
 }
 
 static void answer_plainly(int fd, void *text)

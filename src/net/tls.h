@@ -56,14 +56,22 @@ bool pi_tls_files_changed(const struct pi_tls_files *files);
 struct pi_tls_tickets;
 struct pi_tls_sessions;
 
+/* What is stapled to that certificate. */
+struct pi_tls_answer {
+    X509 *cert;
+    char *bytes;
+    size_t len;
+};
+
 struct pi_tls_context {
     _Atomic int refs;
     bool is_server, insecure, has_pin;
     unsigned char pin[PI_TLS_PIN];
     SSL_CTX **by_name; /* [0]: for those who ask for no name that is known */
     int count;
-    struct pi_tls_file *ocsp; /* of each, copied */
-    unsigned char *alpn;      /* as on the wire */
+    struct pi_tls_answer *answers; /* of those certificates that have one */
+    int answer_count;
+    unsigned char *alpn; /* as on the wire */
     unsigned alpn_len;
     int timeout_ms;                   /* of a handshake */
     struct pi_tls_tickets *tickets;   /* a server's; borrowed */

@@ -42,6 +42,8 @@ static int expect(struct pi_tls *t, const char *host)
     char name[PI_HOST_CAP];
     plain_host(name, host);
     bool is_done;
+    if (!*name || *name == '.') /* for OpenSSL any name, or any below it */
+        return pi_fail_text(-EINVAL, "tls: \"%s\" is no name to verify", host);
     if (is_address(name)) {
         is_done = X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1;
     } else {

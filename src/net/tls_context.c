@@ -207,23 +207,38 @@ static int choose_by_name(SSL *ssl, int *alert, void *arg)
     return SSL_TLSEXT_ERR_NOACK;
 }
 
+/* OpenSSL has chosen the certificate by now: one name may have several. */
 static int staple(SSL *ssl, void *arg)
 {
-    const struct pi_tls_file *f = arg;
-    unsigned char *copy = f->len > 0 ? OPENSSL_memdup(f->bytes, f->len) : NULL;
-    if (!copy)
-        return SSL_TLSEXT_ERR_NOACK;
-    SSL_set_tlsext_status_ocsp_resp(ssl, copy, (long)f->len);
-    return SSL_TLSEXT_ERR_OK;
+    const struct pi_tls_context *c = arg;
+    const X509 *cert = SSL_get_certificate(ssl);
+    for (int i = 0; cert && i < c->answer_count; i++) {
+        const struct pi_tls_answer *a = &c->answers[i];
+        if (X509_cmp(a->cert, cert) != 0)
+            continue;
+        unsigned char *copy = a->len > 0 ? OPENSSL_memdup(a->bytes, a->len) : NULL;
+        if (!copy)
+            return SSL_TLSEXT_ERR_NOACK;
+        SSL_set_tlsext_status_ocsp_resp(ssl, copy, (long)a->len);
+        return SSL_TLSEXT_ERR_OK;
+    }
+    return SSL_TLSEXT_ERR_NOACK;
 }
 
-static int copy_file(struct pi_tls_file *to, const struct pi_tls_file *from)
+/* For the certificate that was given to ctx last. */
+static int use_answer(struct pi_tls_context *c, SSL_CTX *ctx, const struct pi_tls_file *f)
 {
-    to->bytes = pi_alloc(from->len);
-    if (!to->bytes)
+    struct pi_tls_answer *a = &c->answers[c->answer_count];
+    a->bytes = pi_alloc(f->len);
+    if (!a->bytes)
         return pi_fail(-ENOMEM, "tls");
-    memcpy(to->bytes, from->bytes, from->len);
-    to->len = from->len;
+    memcpy(a->bytes, f->bytes, f->len);
+    a->len = f->len;
+    a->cert = SSL_CTX_get0_certificate(ctx);
+    X509_up_ref(a->cert);
+    c->answer_count++;
+    SSL_CTX_set_tlsext_status_cb(ctx, staple);
+    SSL_CTX_set_tlsext_status_arg(ctx, c);
     return 0;
 }
 
@@ -275,30 +290,33 @@ static bool belongs_to(SSL_CTX *ctx, X509 *leaf)
                   pi_tls_cert_names(other, sizeof other, there)) == 0;
 }
 
+/* The one that has the names of that pair's certificate; NULL: none. */
+static SSL_CTX *find_ctx(const struct pi_tls_context *c, const struct pi_tls_pair *pair)
+{
+    X509 *leaf = read_leaf(&pair->cert);
+    SSL_CTX *found = NULL;
+    for (int i = 0; leaf && !found && i < c->count; i++)
+        if (belongs_to(c->by_name[i], leaf))
+            found = c->by_name[i];
+    X509_free(leaf);
+    return found;
+}
+
 static int add_pair(struct pi_tls_context *c, const struct pier_tls_opts *opts,
                     const struct pi_tls_files *files, const struct pi_tls_pair *pair)
 {
-    X509 *leaf = read_leaf(&pair->cert);
-    for (int i = 0; leaf && i < c->count; i++) {
-        if (belongs_to(c->by_name[i], leaf)) {
-            X509_free(leaf);
-            return use_pair(c->by_name[i], pair);
-        }
+    SSL_CTX *ctx = find_ctx(c, pair);
+    int rc = 0;
+    if (!ctx) {
+        ctx = new_ctx(opts, true);
+        if (!ctx)
+            return pier_error_code();
+        c->by_name[c->count++] = ctx;
+        rc = set_server(c, ctx, opts, files);
     }
-    X509_free(leaf);
-    SSL_CTX *ctx = new_ctx(opts, true);
-    if (!ctx)
-        return pier_error_code();
-    struct pi_tls_file *ocsp = &c->ocsp[c->count];
-    c->by_name[c->count++] = ctx;
-    int rc = set_server(c, ctx, opts, files);
     if (rc == 0)
         rc = use_pair(ctx, pair);
-    if (rc < 0 || !pair->ocsp.path)
-        return rc;
-    SSL_CTX_set_tlsext_status_cb(ctx, staple);
-    SSL_CTX_set_tlsext_status_arg(ctx, ocsp);
-    return copy_file(ocsp, &pair->ocsp);
+    return rc == 0 && pair->ocsp.path ? use_answer(c, ctx, &pair->ocsp) : rc;
 }
 
 static int make_server(struct pi_tls_context *c, const struct pier_tls_opts *opts,
@@ -403,8 +421,8 @@ static int make(struct pi_tls_context *c, const struct pier_tls_opts *opts,
 {
     size_t most = files->count > 0 ? (size_t)files->count : 1;
     c->by_name = pi_zalloc(most * sizeof(SSL_CTX *));
-    c->ocsp = pi_zalloc(most * sizeof *c->ocsp);
-    if (!c->by_name || !c->ocsp)
+    c->answers = pi_zalloc(most * sizeof *c->answers);
+    if (!c->by_name || !c->answers)
         return pi_fail(-ENOMEM, "tls");
     int rc = opts->alpn ? set_alpn(c, opts->alpn) : 0;
     if (rc == 0 && !c->is_server && !(c->sessions = pi_tls_sessions_new()))
@@ -439,13 +457,15 @@ void pi_tls_context_drop(struct pi_tls_context *c)
 {
     if (!c || atomic_fetch_sub(&c->refs, 1) > 1)
         return;
-    for (int i = 0; i < c->count; i++) {
+    for (int i = 0; i < c->count; i++)
         SSL_CTX_free(c->by_name[i]);
-        pi_free(c->ocsp[i].bytes);
+    for (int i = 0; i < c->answer_count; i++) {
+        X509_free(c->answers[i].cert);
+        pi_free(c->answers[i].bytes);
     }
     pi_tls_sessions_free(c->sessions);
     pi_free(c->by_name);
-    pi_free(c->ocsp);
+    pi_free(c->answers);
     pi_free(c->alpn);
     pi_free(c);
 }

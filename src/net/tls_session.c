@@ -187,9 +187,9 @@ static void init_once(void)
 static int send_now(struct pi_tls *t)
 {
     struct pi_tls_bytes *out = &t->out;
-    if (t->is_broken || t->is_flushing || out->len == 0)
+    if (t->is_broken || out->len == 0)
         return 0;
-    while (out->len > 0) {
+    while (out->len > 0 && !t->is_flushing) {
         struct io_op op = {
             .code = IO_SEND, .fd = &t->conn->io, .buf = out->at + out->start, .len = out->len
         };
