@@ -395,6 +395,22 @@ TEST(tls_client_takes_a_stapled_good_word)
     ck_assert_int_eq(end_serving(&sv), 0);
 }
 
+TEST(tls_contexts_differ_where_only_the_answer_of_a_further_certificate_does)
+{
+    struct pier_tls_opts tls = server_opts();
+    make_ocsp("server", "ca", V_OCSP_CERTSTATUS_GOOD);
+    tls = server_opts();
+    struct pier_tls_cert more = { tls.cert_file, tls.key_file, NULL };
+    tls.more_certs = &more;
+    tls.more_count = 1;
+    struct pi_tls_context *without = pi_tls_context_get(&tls, true);
+    more.ocsp_file = in_folder("server.ocsp");
+    struct pi_tls_context *with = pi_tls_context_get(&tls, true);
+    ck_assert(without && with && with != without);
+    pi_tls_context_drop(with);
+    pi_tls_context_drop(without);
+}
+
 /* Clients take the one with ECDSA, and would refuse what is said of the other. */
 TEST(tls_server_staples_to_a_certificate_only_its_own_answer)
 {
