@@ -29,6 +29,12 @@ struct entry {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct entry entries[ENTRIES];
 
+static int write_pair(char *key, size_t cap, const struct pier_tls_cert *c)
+{
+    return snprintf(key, cap, "\n%s\n%s\n%s", c->cert_file ? c->cert_file : "",
+                    c->key_file ? c->key_file : "", c->ocsp_file ? c->ocsp_file : "");
+}
+
 /* All of the options but what is each session's own. */
 static int write_key(char key[KEY_MOST], const struct pier_tls_opts *o, bool is_server)
 {
@@ -40,8 +46,7 @@ static int write_key(char key[KEY_MOST], const struct pier_tls_opts *o, bool is_
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && at < KEY_MOST; i++)
         at += snprintf(key + at, KEY_MOST - (size_t)at, "\n%s", texts[i] ? texts[i] : "");
     for (int i = 0; i < o->more_count && at < KEY_MOST; i++)
-        at += snprintf(key + at, KEY_MOST - (size_t)at, "\n%s\n%s", o->more_certs[i].cert_file,
-                       o->more_certs[i].key_file);
+        at += write_pair(key + at, KEY_MOST - (size_t)at, &o->more_certs[i]);
     return at < KEY_MOST ? 0 : -ENAMETOOLONG;
 }
 
