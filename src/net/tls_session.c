@@ -157,8 +157,10 @@ static int bio_write(BIO *bio, const char *bytes, int len)
     size_t rest = (size_t)(len - sent);
     if (rest == 0)
         return len;
-    if (reserve_out(t, rest) < 0)
+    if (reserve_out(t, rest) < 0) {
+        t->is_broken |= sent > 0; /* the record has a hole */
         return -1;
+    }
     memcpy(t->out.at + t->out.start + t->out.len, bytes + sent, rest);
     t->out.len += rest;
     return len;
@@ -472,8 +474,10 @@ static ssize_t tls_writev(struct pier_conn *c, struct iovec *pieces, int count, 
     if (rc < 0)
         return rc;
     ssize_t n = seal(t, pieces, count);
-    if (n < 0)
+    if (n < 0) {
+        send_now(t); /* an alert, perhaps; and nothing of it stays in scratch memory */
         return n;
+    }
     rc = flush(t, deadline_ns, c->write_timeout_ns);
     if (rc < 0)
         c->write_error = rc;
