@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* backends: epoll io_uring */
 /* not on tsan: its threads and the client are ordered by bytes that a ring moves unseen */
-*ring * /
 /*
  * http_client: requests against a server that follows a script, byte for byte, and knows nothing of
  * Pier: threads with plain blocking calls.
@@ -13,12 +12,9 @@
 #include <stdatomic.h>
 #include <sys/un.h>
 
-    /* ---- the server ---- */
+/* ---- the server ---- */
 
-    enum {
-        STEPS = 64,
-        REQUEST_CAP = 1 << 20
-    };
+enum { STEPS = 64, REQUEST_CAP = 1 << 20 };
 
 /* What answers one request. reply NULL: the connection is closed without a word. */
 struct step {
