@@ -194,6 +194,8 @@ UNUSED_FN static ssize_t read_to_end(int fd, char *buf, size_t cap)
     size_t len = 0;
     for (;;) {
         ssize_t n = recv(fd, buf + len, cap - len, 0);
+        if (n < 0 && errno == EINTR)
+            continue; /* a ring's work on this thread ends calls with a time-out (socket(7)) */
         if (n <= 0)
             return n < 0 ? -errno : (ssize_t)len;
         len += (size_t)n;
